@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * What is locked. A resource is what a path names at the moment of locking:
+ * two paths, links or bind mounts of one inode are one resource.
+ */
+enum res_type {
+	_RES_TYPE_NONE,
+	RES_TYPE_FILE,
+	RES_TYPE_BLOCK,
+	RES_TYPE_LEASE,
+};
+
+enum res_mode {
+	RES_EXCLUSIVE, /* F_WRLCK on a writable descriptor */
+	RES_SHARED,    /* F_RDLCK on a read-only descriptor */
+};
+
+enum res_scope {
+	_RES_SCOPE_NONE,
+	RES_SCOPE_NODE,	   /* this device node only */
+	RES_SCOPE_HOST,	   /* every process of this host */
+	RES_SCOPE_SERVER,  /* every client of the file server */
+	RES_SCOPE_CLUSTER, /* every node of the cluster */
+};
+
+/* Equal ids are the same resource, as long as somebody has it open. */
+struct res_id {
+	uint64_t dev;
+	uint64_t ino;
+};
+
+/*
+ * The bytes of a lock point. 0 is virtlockd's too, so that mixed fleets
+ * exclude each other. Byte 1 is libvirt's, 100-104 and 200-204 are QEMU's:
+ * never touched.
+ */
+#define LOCK_BYTE_OWNER 0
+#define LOCK_BYTE_SUCCESSOR 2
+
+static inline bool res_id_equal(struct res_id a, struct res_id b)
+{
+	return a.dev == b.dev && a.ino == b.ino;
+}
+
+/* Static strings; "?" for a number that is no such thing. */
+const char *res_type_name(enum res_type type);
+const char *res_mode_name(enum res_mode mode);
+const char *res_scope_name(enum res_scope scope);

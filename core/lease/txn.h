@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lease/resource.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A transaction takes a set of leases for one guest, all or none. It is pure:
+ * it is stepped by events and answers with acts, and somebody else (core/lib,
+ * or a fake in tests/sim) performs them. It never reads a clock and makes no
+ * system call.
+ *
+ * The driver's loop: txn_begin() gives the first acts. Perform all of them, in
+ * any order or all at once, and feed exactly one event per act to the next
+ * txn_step(). When a step gives no acts, the transaction has ended and
+ * txn_outcome() tells how.
+ */
+struct txn;
+
+enum txn_do {
+	_TXN_DO_NONE,
+	TXN_DO_OPEN,	/* open the path for the mode; tell type and id */
+	TXN_DO_LOCK,	/* take byte 0, then test that byte 2 is free;
+			   if 2 is not, drop 0 again and say TXN_BUSY */
+	TXN_DO_VERIFY,	/* does the path still name the locked inode? */
+	TXN_DO_INQUIRE, /* who holds it? an enum txn_holder */
+	TXN_DO_RECALL,	/* does this guest hold it already? txn_holder */
+	TXN_DO_PAUSE,	/* come back after delay_ms; item is 0 */
+	TXN_DO_PARK,	/* park every TXN_ITEM_VERIFIED item; item is 0 */
+	TXN_DO_CLOSE,	/* close the item's descriptor; its lock, if any, was
+			   taken by this transaction and goes with it */
+};
+
+struct txn_act {
+	enum txn_do what;
+	uint32_t item;
+	uint32_t delay_ms;
+};
+
+/* How an act ended, beside 0 (done) and negative errno (unexpected). */
+enum {
+	TXN_BUSY = 1,	  /* LOCK: somebody else has the lock or byte 2 */
+	TXN_REPLACED = 2, /* VERIFY: the path names another inode by now */
+};
+
+enum txn_holder {
+	TXN_HOLDER_LIVE,   /* a living guest, process or host: refuse */
+	TXN_HOLDER_FADING, /* nobody found, or dying: worth a grace retry */
+	TXN_HOLDER_SELF,   /* this guest holds it, in the wanted mode */
+	TXN_HOLDER_SELF_OTHER_MODE,
+	TXN_HOLDER_NONE, /* RECALL only: not held by this guest */
+};
+
+struct txn_event {
+	enum txn_do what; /* the act that this answers */
+	uint32_t item;
+	int res;		/* 0, TXN_*, or negative errno */
+	enum txn_holder holder; /* INQUIRE, RECALL */
+	enum res_type type;	/* OPEN; _RES_TYPE_NONE: not lockable */
+	struct res_id id;	/* OPEN */
+};
+
+enum txn_item_state {
+	TXN_ITEM_NEW,
+	TXN_ITEM_OPENING,
+	TXN_ITEM_OPEN,
+	TXN_ITEM_LOCKING,
+	TXN_ITEM_BUSY, /* the lock is somebody else's */
+	TXN_ITEM_LOCKED,
+	TXN_ITEM_VERIFIED, /* locked, and the path names the locked inode */
+	TXN_ITEM_HELD,	   /* parked: final, success */
+	TXN_ITEM_ALREADY,  /* this guest has it, or another item is the same
+			      file: final, success, nothing kept open */
+	TXN_ITEM_CLOSING,
+	TXN_ITEM_FAILED, /* final; error says why */
+	TXN_ITEM_UNDONE, /* final; was fine, another item failed */
+	_TXN_ITEM_N,
+};
+
+struct txn_item {
+	const char *path; /* borrowed from the caller of txn_add() */
+	enum res_mode mode;
+	enum txn_item_state state;
+	enum res_type type;
+	struct res_id id;
+	/*
+	 * FAILED: negative errno, with these meanings of our own:
+	 * -EBUSY held by another; -EOPNOTSUPP not a lockable type;
+	 * -EEXIST this guest has it, or wants it twice, in another mode;
+	 * -ESTALE replaced again and again while being locked.
+	 */
+	int error;
+	uint32_t same_as; /* ALREADY or -EEXIST within the batch: that item,
+			     else UINT32_MAX */
+};
+
+enum txn_outcome {
+	TXN_RUNNING,
+	TXN_HELD,    /* every item is HELD or ALREADY */
+	TXN_REFUSED, /* nothing taken; the only failures are -EBUSY */
+	TXN_FAILED,  /* nothing taken; look at the items and txn_error() */
+};
+
+struct txn_config {
+	bool guest_runs;   /* an adopted guest: shared items need a RECALL */
+	uint32_t grace_ms; /* how long a fading holder may take; 0: none */
+};
+
+int txn_new(const struct txn_config *config, struct txn **ret_txn);
+struct txn *txn_free(struct txn *txn);
+
+/* @path is borrowed until txn_free(). Return: 0 or -ENOMEM. */
+int txn_add(struct txn *txn, const char *path, enum res_mode mode);
+
+/**
+ * txn_begin() - the first acts
+ * @ret_acts:	owned by the transaction, valid until the next step
+ *
+ * Return: 0, -EALREADY if it has begun, or -ENOMEM.
+ */
+int txn_begin(struct txn *txn, const struct txn_act **ret_acts,
+	      size_t *ret_n_acts);
+
+/**
+ * txn_step() - feed the answers, get the next acts
+ * @events:	one for each act of the previous step, in any order
+ *
+ * Return: 0; -EPROTO if the events do not answer the acts (nothing changes:
+ * our driver's bug); or -ENOMEM, after which txn_abort() still works.
+ */
+int txn_step(struct txn *txn, const struct txn_event *events, size_t n_events,
+	     const struct txn_act **ret_acts, size_t *ret_n_acts);
+
+/*
+ * Give up: instead of answering the current acts (which the driver has stopped
+ * or ignores), get the acts that undo everything taken. @error becomes
+ * txn_error(). Needs no memory. An ended transaction gives no acts.
+ */
+void txn_abort(struct txn *txn, int error, const struct txn_act **ret_acts,
+	       size_t *ret_n_acts);
+
+enum txn_outcome txn_outcome(const struct txn *txn);
+
+/* The error of PARK, or of txn_abort(); 0 if only items failed. */
+int txn_error(const struct txn *txn);
+
+size_t txn_count(const struct txn *txn);
+const struct txn_item *txn_item(const struct txn *txn, size_t i);

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef GUESTLOCK_H
+#define GUESTLOCK_H
+
+/*
+ * libguestlock: no two guests ever write to the same disk.
+ *
+ * The process that wants a disk locks it itself, with one OFD lock for each
+ * image, and parks the lock descriptors in a capsule: a socket that the guest
+ * process inherits. The locks then live exactly as long as the guest. There is
+ * no daemon and no state file: any privileged process can find a running guest
+ * from the kernel alone, and list, extend or release what it holds.
+ *
+ * READ THIS FIRST
+ *
+ * - close(2). An OFD lock belongs to the open file description, not to the
+ *   process: closing another descriptor of the same image does not drop it,
+ *   unlike a POSIX lock. (fcntl_locking(2), "Open file description locks")
+ * - fork(2). A child inherits every descriptor. A child that has inherited a
+ *   guest's capsule keeps its leases alive, even when the guest is gone. All
+ *   descriptors of this library are close-on-exec; glk_guest_inherit() is how
+ *   one of them, on purpose, is not.
+ * - exec with closed descriptors. A guest that closes inherited descriptors
+ *   when it starts (closefrom(3), Python's subprocess, some sandboxes) closes
+ *   its capsule and loses its leases at once. Let it keep that one descriptor.
+ * - Network file systems. A lock reaches as far as the file system carries it;
+ *   every lease has a scope that says how far. On NFS a partition can lose a
+ *   lock without a word until the next I/O. A lock is not fencing: it cannot
+ *   stop a host that has been cut off from writing.
+ * - Other programs. Locks bind those who ask. byte 0 is what virtlockd uses, so
+ *   both exclude each other; QEMU's own image locks use other bytes and work
+ *   beside ours; a program that takes no locks is not stopped.
+ *
+ * THREADS. A context, and every guest and list from it, belongs to one thread
+ * at a time. Different contexts in different threads are independent.
+ * glk_context_cancel() alone may be called from any thread.
+ *
+ * FORK. Create and use a context on one side of a fork only.
+ *
+ * ERRORS. Every int call returns 0 or a negative errno; outputs are then
+ * untouched. glk_context_message() has the sentence that names the thing. When
+ * a lock is held by somebody else the call returns -EBUSY, nothing is taken,
+ * and glk_context_conflicts() lists every disk that was refused and its holder.
+ *
+ * WAITS. No call waits longer than the context's time limit, 10 s unless
+ * glk_context_set_timeout() says otherwise. A refusal does not wait at all,
+ * except up to 300 ms for a holder that is just dying.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct glk_context;
+struct glk_guest;
+
+/* How a disk is locked. Exclusive is the default. */
+enum glk_disk_flags {
+	GLK_DISK_SHARED = 1 << 0,   /* excludes exclusive, not other shared */
+	GLK_DISK_READONLY = 1 << 1, /* the guest only reads: locked as shared */
+};
+
+enum glk_lease_type {
+	GLK_LEASE_FILE = 1, /* a regular image file */
+	GLK_LEASE_BLOCK = 2,
+	GLK_LEASE_KEY = 3,
+};
+
+enum glk_lease_mode {
+	GLK_MODE_EXCLUSIVE = 0,
+	GLK_MODE_SHARED = 1,
+};
+
+/* How far a lease reaches. Read from the file system, never assumed. */
+enum glk_scope {
+	GLK_SCOPE_NODE = 1,
+	GLK_SCOPE_HOST = 2,
+	GLK_SCOPE_SERVER = 3,
+	GLK_SCOPE_CLUSTER = 4,
+};
+
+/* Who keeps a guest's leases alive. */
+enum glk_holder {
+	GLK_HOLDER_GUEST = 0,  /* a guest process that inherits the capsule */
+	GLK_HOLDER_SELF = 1,   /* this process, a VMM that links the library */
+	GLK_HOLDER_KEEPER = 2, /* a process of guestlock's own */
+};
+
+/**
+ * struct glk_guest_config - who a new guest is
+ * @uuid:	36 characters, or NULL for a random one
+ * @name:	at most 255 bytes without control characters, or NULL
+ * @id:		the management system's number, or -1
+ * @holder:	enum glk_holder; GUEST or SELF
+ * @pid:	process that will hold the capsule, 0 for the calling one. A hint:
+ *		a guest that moves is found anyway, with one look at /proc.
+ * @reserved:	zero
+ *
+ * Since: 0.1
+ */
+struct glk_guest_config {
+	const char *uuid;
+	const char *name;
+	int64_t id;
+	int holder;
+	pid_t pid;
+	uint64_t reserved[4];
+};
+
+#define GLK_GUEST_CONFIG_INIT                                                  \
+	{                                                                      \
+		NULL, NULL, -1, 0, 0,                                          \
+		{                                                              \
+			0, 0, 0, 0                                             \
+		}                                                              \
+	}
+
+/* Since: 0.1 */
+struct glk_disk {
+	const char *path;
+	unsigned flags; /* enum glk_disk_flags */
+};
+
+/* Since: 0.1 */
+struct glk_lease_info {
+	const char *path; /* where the locked file is now, if that can be known,
+			     else as recorded. May hold any byte but NUL. */
+	int type;	  /* enum glk_lease_type */
+	int mode;	  /* enum glk_lease_mode */
+	int scope;	  /* enum glk_scope */
+	int held;	  /* 1 if the kernel says that the lock is held */
+	int same_file;	  /* 1 if the path still names the locked file */
+	uint64_t dev, ino;
+	uint64_t since; /* CLOCK_REALTIME, ns */
+};
+
+/* Since: 0.1 */
+struct glk_guest_info {
+	const char *uuid;
+	const char *name; /* "" if none, or if the capsule's identity is gone */
+	int64_t id;	  /* -1 if none */
+	pid_t pid;	  /* of the process that holds the capsule */
+	int holder;	  /* enum glk_holder */
+	uid_t uid;	  /* user that made the capsule */
+	uint64_t started; /* of that process; CLOCK_REALTIME, ns */
+	const struct glk_lease_info *leases;
+	size_t n_leases;
+	size_t n_garbled; /* records that made no sense, by a hostile guest */
+	int error;	  /* negative errno if its leases cannot be read, else
+			     0; leases is empty then */
+};
+
+enum glk_conflict_kind {
+	GLK_CONFLICT_UNKNOWN = 0, /* nobody that we may see holds it */
+	GLK_CONFLICT_GUEST = 1,	  /* a guest of guestlock's */
+	GLK_CONFLICT_PROCESS = 2, /* a process, through its own lock */
+	GLK_CONFLICT_HOST = 3,	  /* another host */
+};
+
+/* One refused disk and who has it. Fields that are not known are "" or 0. */
+struct glk_conflict {
+	const char *path; /* as given to us */
+	int mode;	  /* the mode that was wanted */
+	int kind;	  /* enum glk_conflict_kind */
+	const char *uuid;
+	const char *name;
+	pid_t pid;
+	const char *exe;
+	uint64_t since; /* of the lease, or of the process; REALTIME, ns */
+};
+
+/**
+ * glk_context_new() - open the library
+ * @ret_context:	to be freed with glk_context_free()
+ *
+ * Starts no thread and touches no file. Needs no privilege.
+ *
+ * Return: 0, -EINVAL for a GUESTLOCK_ENGINE that is no engine, -ENOMEM, or
+ * another negative errno of io_uring_setup(2) if GUESTLOCK_ENGINE=uring.
+ * Since: 0.1
+ */
+int glk_context_new(struct glk_context **ret_context);
+
+/* Free guests and lists first. Releases no lease. NULL is fine. Since: 0.1 */
+void glk_context_free(struct glk_context *context);
+
+/**
+ * glk_context_set_timeout() - bound every later call on this context
+ * @ms:	milliseconds; 0 means that nothing may wait
+ *
+ * Since: 0.1
+ */
+void glk_context_set_timeout(struct glk_context *context, unsigned ms);
+
+/* Make the running, or else the next, call return -ECANCELED. Since: 0.1 */
+void glk_context_cancel(struct glk_context *context);
+
+/* The last failure, as one line that names the thing. Never NULL; valid until
+   the next call on the context. Paths in it are escaped. Since: 0.1 */
+const char *glk_context_message(const struct glk_context *context);
+
+/**
+ * glk_context_conflicts() - every disk that the last call was refused
+ * @ret_conflicts:	valid until the next call on the context
+ *
+ * Return: how many; 0 unless the last call returned -EBUSY. Since: 0.1
+ */
+size_t glk_context_conflicts(const struct glk_context *context,
+			     const struct glk_conflict **ret_conflicts);
+
+/**
+ * glk_guest_new() - describe a guest that is about to start
+ * @config:	copied
+ * @ret_guest:	to be freed with glk_guest_free()
+ *
+ * Takes nothing yet. Return: 0, -EINVAL (message says which field), -ENOMEM.
+ * Since: 0.1
+ */
+int glk_guest_new(struct glk_context *context,
+		  const struct glk_guest_config *config,
+		  struct glk_guest **ret_guest);
+
+/**
+ * glk_guest_free() - forget about a guest
+ *
+ * Memory and our own descriptors only. Leases of a running guest stay. Leases
+ * of a guest that has not been handed to a process yet, or that this process
+ * itself holds (GLK_HOLDER_SELF), have nobody else to live in, and end.
+ * NULL is fine. Since: 0.1
+ */
+void glk_guest_free(struct glk_guest *guest);
+
+/**
+ * glk_guest_add() - name disks that glk_guest_acquire() shall lock
+ * @disks:	copied
+ *
+ * Only before glk_guest_acquire(). Nothing is opened yet.
+ *
+ * Return: 0; -EINVAL for unknown flags or an empty path; -ENAMETOOLONG for a
+ * path of more than 4095 bytes; -EBUSY is never returned; -EALREADY after
+ * glk_guest_acquire(); -ENOMEM. Since: 0.1
+ */
+int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
+		  size_t n);
+
+/**
+ * glk_guest_acquire() - lock everything that was added, and park it
+ *
+ * All or nothing. A disk that is named twice, by whatever path, is one lease;
+ * twice in different modes is -EEXIST. After success the leases live in the
+ * capsule, which only this process has until it is handed on.
+ *
+ * Return: 0; -EBUSY with conflicts; -ENOENT, -EACCES, -ELOOP, -ENAMETOOLONG,
+ * -EROFS … of open(2); -EISDIR for a directory; -EOPNOTSUPP for what is not a
+ * regular file; -EEXIST; -ESTALE if a file is replaced again and again while it
+ * is locked; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
+ * user's parked descriptors; -ETIME; -ECANCELED; -EALREADY. Since: 0.1
+ */
+int glk_guest_acquire(struct glk_guest *guest);
+
+/**
+ * glk_guest_fd() - the capsule's descriptor, for the guest process to inherit
+ *
+ * Close-on-exec; stays owned by @guest. Pass it by fork and exec (see
+ * glk_guest_inherit()) under the same number if possible, or by SCM_RIGHTS.
+ *
+ * Return: a descriptor, or -ENODATA before glk_guest_acquire() and after
+ * glk_guest_handed_over(). Since: 0.1
+ */
+int glk_guest_fd(const struct glk_guest *guest);
+
+/**
+ * glk_guest_inherit() - let the next exec of this process keep the capsule
+ *
+ * For the process that is to become the guest: between fork and exec, or before
+ * an exec without fork. Async-signal-safe.
+ *
+ * Return: 0, -ENODATA as above, or negative errno. Since: 0.1
+ */
+int glk_guest_inherit(struct glk_guest *guest);
+
+/**
+ * glk_guest_handed_over() - the guest process has the capsule now
+ *
+ * Closes our own copy, so that the leases live as long as the guest and not as
+ * long as we do. Call it in the parent after the guest process was made.
+ * The guest can still be extended through @guest.
+ *
+ * Return: 0 or -ENODATA. Since: 0.1
+ */
+int glk_guest_handed_over(struct glk_guest *guest);
+
+/**
+ * glk_guest_adopt() - open a running guest
+ * @selector:	uuid, name, or pid
+ * @ret_guest:	to be freed with glk_guest_free()
+ *
+ * From the kernel alone: no file is read but /proc. Only guests whose capsule
+ * was made by root or by our own user are adopted, since anybody can claim any
+ * uuid or name.
+ *
+ * Return: 0; -ESRCH if there is no such guest; -ENOTUNIQ if a name or pid fits
+ * several; -EPERM if we may not look into it; -ETIME; -EMFILE. Since: 0.1
+ */
+int glk_guest_adopt(struct glk_context *context, const char *selector,
+		    struct glk_guest **ret_guest);
+
+/**
+ * glk_guest_attach() - lock more disks for a guest that has been acquired
+ * @disks:	all or nothing
+ *
+ * Idempotent: a disk that the guest holds in this mode already is fine.
+ * Earlier leases are never touched, whatever happens.
+ *
+ * Return: as glk_guest_acquire(); -ESRCH if the guest is gone; -ENOSPC if its
+ * capsule is full or blocked. Since: 0.1
+ */
+int glk_guest_attach(struct glk_guest *guest, const struct glk_disk *disks,
+		     size_t n);
+
+/**
+ * glk_guest_detach() - release disks of a guest
+ * @paths:	as they are named now, or as they were when they were locked
+ * @ret_released:	how many leases were released, or NULL
+ *
+ * Idempotent: releasing what is not held is fine, and counts 0.
+ *
+ * Return: 0, -ESRCH, -ETIME, -EMFILE, or another negative errno; leases that
+ * were released by then stay released. Since: 0.1
+ */
+int glk_guest_detach(struct glk_guest *guest, const char *const *paths,
+		     size_t n, size_t *ret_released);
+
+/**
+ * glk_guest_info() - who a guest is and what it holds, read from the kernel now
+ * @ret_info:	owned by @guest, valid until its next call
+ *
+ * Return: 0, -ESRCH, -ETIME, -EMFILE. Since: 0.1
+ */
+int glk_guest_info(struct glk_guest *guest,
+		   const struct glk_guest_info **ret_info);
+
+struct glk_guest_list;
+
+enum glk_list_flags {
+	GLK_LIST_TRUSTED = 1 << 0, /* only root's guests and our own user's */
+};
+
+/**
+ * glk_guest_list_new() - every guest of this host, from the kernel
+ * @flags:	enum glk_list_flags
+ * @ret_list:	to be freed with glk_guest_list_free()
+ *
+ * Guests of this network namespace. Those that we may not look into are left
+ * out, see glk_guest_list_denied().
+ *
+ * Return: 0, -ETIME, -EMFILE, -ENOMEM. Since: 0.1
+ */
+int glk_guest_list_new(struct glk_context *context, unsigned flags,
+		       struct glk_guest_list **ret_list);
+void glk_guest_list_free(struct glk_guest_list *list);
+size_t glk_guest_list_count(const struct glk_guest_list *list);
+const struct glk_guest_info *glk_guest_list_get(
+	const struct glk_guest_list *list, size_t i);
+/* How many capsules belong to processes that we may not look into. */
+size_t glk_guest_list_denied(const struct glk_guest_list *list);
+
+/**
+ * glk_disk_holders() - who holds a disk
+ * @path:		an image file
+ * @ret_holders:	as conflicts; valid until the next call on the context
+ * @ret_n:		0 if nobody
+ *
+ * Opens the file for reading and takes no lock. Every holder is named, several
+ * if it is shared; mode is the mode that it is held in.
+ *
+ * Return: 0, or as open(2). Since: 0.1
+ */
+int glk_disk_holders(struct glk_context *context, const char *path,
+		     const struct glk_conflict **ret_holders, size_t *ret_n);
+
+/* What this host can do, for `guestlock doctor`. Strings are static. */
+struct glk_host_info {
+	const char *engine;	   /* "uring" or "syscall" */
+	const char *engine_reason; /* why not uring, or "" */
+	const char *ring_flags;
+	const char *completion;
+	int lock_opcode;
+	int getlk_unlck; /* F_OFD_GETLK answers F_UNLCK; else fdinfo is read */
+	int memfd_noexec;
+	int udiag; /* sock_diag for AF_UNIX works */
+	int pidfd_getfd;
+	uint64_t reserved[8];
+};
+
+/* Probe this host. Return: 0 or negative errno. Since: 0.1 */
+int glk_host_describe(struct glk_context *context,
+		      struct glk_host_info *ret_info);
+
+/* The scope that a lease on @path would have. Return: 0, or as open(2). */
+int glk_disk_scope(struct glk_context *context, const char *path,
+		   int *ret_scope, const char **ret_fs_name);
+
+/* "0.1.0". Static. Since: 0.1 */
+const char *glk_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

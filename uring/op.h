@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * One operation of a batch. The engine knows files and byte ranges; it knows
+ * nothing of guests. Memory is the caller's; `path` must outlive the batch.
+ */
+enum op_kind {
+	OP_OPEN,      /* open path relative to fd; result: a descriptor */
+	OP_STAT,      /* identity of fd into stat */
+	OP_STAT_PATH, /* identity of path relative to fd into stat */
+	OP_LOCK,      /* OFD lock on fd; busy is -EAGAIN */
+	OP_UNLOCK,    /* drop the OFD lock's range on fd */
+	OP_QUERY,     /* F_OFD_GETLK: lock is overwritten by the answer */
+	OP_CLOSE,     /* close fd */
+};
+
+enum op_flags {
+	/* The file system may need a network round trip: use the workers. */
+	OP_REMOTE = 1 << 0,
+	/* OP_LOCK waits for the holder, until the batch's deadline. */
+	OP_WAIT = 1 << 1,
+};
+
+struct op_stat {
+	uint64_t dev; /* as stat(2) st_dev */
+	uint64_t ino;
+	uint32_t mode; /* type and permissions, as stat(2) st_mode */
+	uint32_t rdev_major, rdev_minor;
+};
+
+struct op_lock {
+	int16_t type; /* F_RDLCK, F_WRLCK; F_UNLCK in a query: my own lock */
+	pid_t pid;    /* answer to a query: the holder, -1 for an OFD lock */
+	int64_t start, len;
+};
+
+struct op {
+	uint8_t kind;
+	uint8_t flags;
+	int fd;	 /* OPEN, STAT_PATH: a directory's descriptor or AT_FDCWD */
+	int res; /* 0, the descriptor, or negative errno; -ETIME: see below */
+	union {
+		struct {
+			const char *path;
+			int flags;	  /* O_CLOEXEC is always added */
+			uint32_t resolve; /* RESOLVE_*, 0 to use openat(2) */
+		} open;
+		struct {
+			const char *path;
+			struct op_stat out;
+		} stat;
+		struct op_lock lock;
+	};
+};
