@@ -96,8 +96,8 @@ enum glk_holder {
  * @name:	at most 255 bytes without control characters, or NULL
  * @id:		the management system's number, or -1
  * @holder:	enum glk_holder; GUEST or SELF
- * @pid:	process that will hold the capsule, 0 for the calling one. A hint:
- *		a guest that moves is found anyway, with one look at /proc.
+ * @pid:	process that will hold the capsule, 0 for the calling one. A
+ *		hint: a guest that moves is found anyway, with one look at /proc.
  * @reserved:	zero
  *
  * Since: 0.1
@@ -366,7 +366,8 @@ void glk_guest_list_free(struct glk_guest_list *list);
 size_t glk_guest_list_count(const struct glk_guest_list *list);
 const struct glk_guest_info *glk_guest_list_get(
 	const struct glk_guest_list *list, size_t i);
-/* How many capsules belong to processes that we may not look into. */
+/* How many capsules belong to processes that we may not look into.
+   Since: 0.1 */
 size_t glk_guest_list_denied(const struct glk_guest_list *list);
 
 /**
@@ -401,7 +402,8 @@ struct glk_host_info {
 int glk_host_describe(struct glk_context *context,
 		      struct glk_host_info *ret_info);
 
-/* The scope that a lease on @path would have. Return: 0, or as open(2). */
+/* The scope that a lease on @path would have. Return: 0, or as open(2).
+   Since: 0.1 */
 int glk_disk_scope(struct glk_context *context, const char *path,
 		   int *ret_scope, const char **ret_fs_name);
 
