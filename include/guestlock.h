@@ -97,7 +97,8 @@ enum glk_holder {
  * @id:		the management system's number, or -1
  * @holder:	enum glk_holder; GUEST or SELF
  * @pid:	process that will hold the capsule, 0 for the calling one. A
- *		hint: a guest that moves is found anyway, with one look at /proc.
+ *		hint: a guest that moves is found anyway, with one look at
+ *		/proc.
  * @reserved:	zero
  *
  * Since: 0.1
