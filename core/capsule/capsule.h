@@ -121,8 +121,12 @@ int capsule_new(const struct capsule_identity *who, pid_t holder_pid,
 /* Closes our descriptors. Releases no lease that somebody else holds. NULL. */
 struct capsule *capsule_free(struct capsule *capsule);
 
-/* End B. Owned by the capsule. */
+/* End B. Owned by the capsule; -1 after capsule_let_go(). */
 int capsule_fd(const struct capsule *capsule);
+
+/* Is this entry of capsule_discover() the very same capsule? */
+bool capsule_is(const struct capsule *capsule,
+		const struct capsule_entry *entry);
 
 /*
  * For a maker whose guest has inherited B: close our B, so that the leases no
