@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/lib.h"
+
+#include "core/base/util.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static int copy(const char *s, const char **ret_copy)
+{
+	*ret_copy = strdup(s ? s : "");
+	return *ret_copy ? 0 : -ENOMEM;
+}
+
+static void forget(struct glk_conflict *c)
+{
+	free((char *)c->path);
+	free((char *)c->uuid);
+	free((char *)c->name);
+	free((char *)c->exe);
+}
+
+int conflict_add(struct conflict_list *list, const struct glk_conflict *c)
+{
+	struct glk_conflict own = *c;
+	int r = 0;
+
+	if (list->n == list->cap) {
+		size_t cap = list->cap ? 2 * list->cap : 8;
+		void *p = realloc(list->items, cap * sizeof(*list->items));
+
+		if (!p)
+			return -ENOMEM;
+		list->items = p;
+		list->cap = cap;
+	}
+	own.path = own.uuid = own.name = own.exe = NULL;
+	if (copy(c->path, &own.path) || copy(c->uuid, &own.uuid) ||
+	    copy(c->name, &own.name) || copy(c->exe, &own.exe))
+		r = -ENOMEM;
+	if (r)
+		forget(&own);
+	else
+		list->items[list->n++] = own;
+	return r;
+}
+
+void conflict_clear(struct conflict_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		forget(&list->items[i]);
+	free(list->items);
+	*list = (struct conflict_list){};
+}
+
+static void format_time(uint64_t ns, char *buf, size_t size)
+{
+	time_t t = (time_t)(ns / 1000000000);
+	struct tm tm;
+
+	buf[0] = '\0';
+	if (ns && gmtime_r(&t, &tm))
+		strftime(buf, size, " since %Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+void conflict_describe(const struct glk_conflict *c, char *buf, size_t size)
+{
+	char since[40];
+
+	format_time(c->since, since, sizeof(since));
+	switch (c->kind) {
+	case GLK_CONFLICT_GUEST:
+		snprintf(buf, size, "held by guest '%s' (uuid %s, pid %d)%s",
+			 quoted(c->name), c->uuid, (int)c->pid, since);
+		break;
+	case GLK_CONFLICT_PROCESS:
+		snprintf(buf, size, "held by process %d (%s)%s", (int)c->pid,
+			 c->exe[0] ? quoted(c->exe) : "unknown executable",
+			 since);
+		break;
+	case GLK_CONFLICT_HOST:
+		snprintf(buf, size, "held by host %s%s", quoted(c->name),
+			 since);
+		break;
+	default:
+		snprintf(buf, size,
+			 "held by somebody that this process cannot see");
+	}
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/lib.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+GLK_EXPORT int glk_context_new(struct glk_context **ret_context)
+{
+	struct glk_context *context = calloc(1, sizeof(*context));
+	int r;
+
+	if (!context)
+		return -ENOMEM;
+	context->timeout_ms = TIMEOUT_DEFAULT_MS;
+	r = engine_new(NULL, &context->engine);
+	if (r == 0)
+		r = mounts_new(&context->mounts);
+	if (r < 0) {
+		glk_context_free(context);
+		return r;
+	}
+	*ret_context = context;
+	return 0;
+}
+
+GLK_EXPORT void glk_context_free(struct glk_context *context)
+{
+	if (!context)
+		return;
+	conflict_clear(&context->conflicts);
+	free(context->message);
+	engine_free(context->engine);
+	mounts_free(context->mounts);
+	free(context);
+}
+
+GLK_EXPORT void glk_context_set_timeout(struct glk_context *context,
+					unsigned ms)
+{
+	context->timeout_ms = ms;
+}
+
+GLK_EXPORT void glk_context_cancel(struct glk_context *context)
+{
+	atomic_store(&context->cancelled, true);
+	engine_cancel(context->engine);
+}
+
+GLK_EXPORT const char *glk_context_message(const struct glk_context *context)
+{
+	return context->message ? context->message : "";
+}
+
+GLK_EXPORT size_t
+glk_context_conflicts(const struct glk_context *context,
+		      const struct glk_conflict **ret_conflicts)
+{
+	*ret_conflicts = context->conflicts.items;
+	return context->conflicts.n;
+}
+
+int context_begin(struct glk_context *context)
+{
+	free(context->message);
+	context->message = NULL;
+	conflict_clear(&context->conflicts);
+	mounts_expire(context->mounts);
+	context->deadline = deadline_in_ms(context->timeout_ms);
+	if (atomic_exchange(&context->cancelled, false))
+		return context_fail(context, -ECANCELED, "cancelled");
+	return 0;
+}
+
+int context_fail(struct glk_context *context, int error, const char *format,
+		 ...)
+{
+	char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	free(context->message);
+	context->message = text;
+	return error;
+}
+
+static int errno_of(int e)
+{
+	switch (e) {
+	case CAPSULE_E_GONE:
+		return -ESRCH;
+	case CAPSULE_E_FORGED:
+		return -EBADMSG;
+	case CAPSULE_E_DENIED:
+		return -EPERM;
+	case CAPSULE_E_BUSY:
+	case CAPSULE_E_FULL:
+		return -ENOSPC;
+	case CAPSULE_E_INFLIGHT:
+		return -ETOOMANYREFS;
+	case CAPSULE_E_NOFILE:
+		return -EMFILE;
+	default:
+		return e < 0 ? e : -ENOTRECOVERABLE;
+	}
+}
+
+int context_capsule_fail(struct glk_context *context, int e, const char *what)
+{
+	int error = errno_of(e);
+
+	return context_fail(context, error, "%s: %s", what,
+			    e > 0 ? capsule_strerror(e) : strerror(-error));
+}
+
+#define QUOTED_MAX 4600
+
+const char *quoted(const char *s)
+{
+	static _Thread_local char ring[4][QUOTED_MAX];
+	static _Thread_local unsigned next;
+	char *buf = ring[next++ % ARRAY_SIZE(ring)];
+	size_t at = 0;
+
+	for (; *s && at < QUOTED_MAX - 8; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c >= 0x20 && c < 0x7f && c != '\\')
+			buf[at++] = (char)c;
+		else
+			at += (size_t)sprintf(buf + at, "\\x%02x", c);
+	}
+	strcpy(buf + at, *s ? "..." : "");
+	return buf;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/lib.h"
+
+#include "core/base/util.h"
+#include "core/lib/info.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+static bool name_is_printable(const char *name)
+{
+	for (; *name; name++)
+		if ((unsigned char)*name < 0x20 || *name == 0x7f)
+			return false;
+	return true;
+}
+
+static int check_config(struct glk_context *context,
+			const struct glk_guest_config *config,
+			struct capsule_identity *who)
+{
+	int r;
+
+	if (config->uuid)
+		r = uuid_parse(config->uuid, &who->uuid);
+	else
+		r = uuid_generate(&who->uuid);
+	if (r)
+		return context_fail(context, r, "'%s' is not a uuid",
+				    quoted(config->uuid ? config->uuid : ""));
+	if (config->name) {
+		if (strlen(config->name) > CAPSULE_NAME_MAX)
+			return context_fail(context, -EINVAL,
+					    "name is longer than %d bytes",
+					    CAPSULE_NAME_MAX);
+		if (!name_is_printable(config->name))
+			return context_fail(context, -EINVAL,
+					    "name '%s' has control characters",
+					    quoted(config->name));
+		strcpy(who->name, config->name);
+	}
+	if (config->holder != GLK_HOLDER_GUEST &&
+	    config->holder != GLK_HOLDER_SELF)
+		return context_fail(context, -EINVAL,
+				    "holder must be GUEST or SELF");
+	if (config->pid < 0 || config->id < -1)
+		return context_fail(context, -EINVAL, "pid or id is negative");
+	who->id = config->id;
+	who->holder = (enum capsule_holder)config->holder;
+	return 0;
+}
+
+GLK_EXPORT int glk_guest_new(struct glk_context *context,
+			     const struct glk_guest_config *config,
+			     struct glk_guest **ret_guest)
+{
+	struct capsule_identity who = { .id = -1 };
+	struct glk_guest *guest;
+	int r;
+
+	r = context_begin(context);
+	if (!r)
+		r = check_config(context, config, &who);
+	if (r)
+		return r;
+	guest = calloc(1, sizeof(*guest));
+	if (!guest)
+		return -ENOMEM;
+	guest->context = context;
+	guest->who = who;
+	guest->holder_pid = config->pid;
+	guest_init(&guest->sm, who.holder == CAPSULE_SELF);
+	*ret_guest = guest;
+	return 0;
+}
+
+static void forget_wanted(struct glk_guest *guest)
+{
+	for (size_t i = 0; i < guest->n_wanted; i++)
+		free(guest->wanted[i].path);
+	free(guest->wanted);
+	guest->wanted = NULL;
+	guest->n_wanted = guest->cap_wanted = 0;
+}
+
+GLK_EXPORT void glk_guest_free(struct glk_guest *guest)
+{
+	if (!guest)
+		return;
+	forget_wanted(guest);
+	capsule_free(guest->capsule);
+	info_free(guest->info);
+	free(guest);
+}
+
+int disk_check(struct glk_context *context, const struct glk_disk *disk,
+	       enum res_mode *ret_mode)
+{
+	size_t len = disk->path ? strlen(disk->path) : 0;
+
+	if (!len)
+		return context_fail(context, -EINVAL, "a disk has no path");
+	if (len > CAPSULE_PATH_MAX)
+		return context_fail(context, -ENAMETOOLONG,
+				    "%s: path is longer than %d bytes",
+				    quoted(disk->path), CAPSULE_PATH_MAX);
+	if (disk->flags & ~(unsigned)(GLK_DISK_SHARED | GLK_DISK_READONLY))
+		return context_fail(context, -EINVAL, "%s: unknown flags 0x%x",
+				    quoted(disk->path), disk->flags);
+	*ret_mode = disk->flags ? RES_SHARED : RES_EXCLUSIVE;
+	return 0;
+}
+
+static int reserve_wanted(struct glk_guest *guest, size_t n)
+{
+	size_t cap = MAX(guest->n_wanted + n, 2 * guest->cap_wanted);
+	void *p;
+
+	if (guest->n_wanted + n <= guest->cap_wanted)
+		return 0;
+	p = realloc(guest->wanted, cap * sizeof(*guest->wanted));
+	if (!p)
+		return -ENOMEM;
+	guest->wanted = p;
+	guest->cap_wanted = cap;
+	return 0;
+}
+
+GLK_EXPORT int glk_guest_add(struct glk_guest *guest,
+			     const struct glk_disk *disks, size_t n)
+{
+	struct glk_context *context = guest->context;
+	size_t before = guest->n_wanted;
+	int r;
+
+	r = context_begin(context);
+	if (r)
+		return r;
+	r = guest_may(&guest->sm, GUEST_CALL_ADD);
+	if (r)
+		return context_fail(context, r,
+				    "disks can be added before acquire only");
+	r = reserve_wanted(guest, n);
+	for (size_t i = 0; !r && i < n; i++) {
+		struct wanted_disk *w = &guest->wanted[guest->n_wanted];
+
+		r = disk_check(context, &disks[i], &w->mode);
+		if (r)
+			break;
+		w->path = strdup(disks[i].path);
+		if (!w->path)
+			r = -ENOMEM;
+		else
+			guest->n_wanted++;
+	}
+	while (r && guest->n_wanted > before)
+		free(guest->wanted[--guest->n_wanted].path);
+	return r;
+}
+
+GLK_EXPORT int glk_guest_acquire(struct glk_guest *guest)
+{
+	struct glk_context *context = guest->context;
+	int r, moved;
+
+	r = context_begin(context);
+	if (r)
+		return r;
+	r = guest_may(&guest->sm, GUEST_CALL_ACQUIRE);
+	if (r)
+		return context_fail(context, r,
+				    "the guest has been acquired already");
+	r = capsule_new(&guest->who, guest->holder_pid, &guest->capsule);
+	if (r)
+		return context_capsule_fail(context, r,
+					    "cannot make a capsule");
+	r = guest_move(&guest->sm, GUEST_EVENT_ACQUIRE);
+	if (!r)
+		r = take_disks(guest, guest->wanted, guest->n_wanted);
+	moved = guest_move(&guest->sm,
+			   r ? GUEST_EVENT_REFUSED : GUEST_EVENT_TAKEN);
+	if (r)
+		guest->capsule = capsule_free(guest->capsule);
+	else
+		forget_wanted(guest);
+	return r ? r : moved;
+}
+
+GLK_EXPORT int glk_guest_fd(const struct glk_guest *guest)
+{
+	int r = guest_may(&guest->sm, GUEST_CALL_FD);
+
+	return r ? r : capsule_fd(guest->capsule);
+}
+
+GLK_EXPORT int glk_guest_inherit(struct glk_guest *guest)
+{
+	int fd = glk_guest_fd(guest);
+
+	if (fd < 0)
+		return fd;
+	return fcntl(fd, F_SETFD, 0) ? -errno : 0;
+}
+
+GLK_EXPORT int glk_guest_handed_over(struct glk_guest *guest)
+{
+	int r = guest_may(&guest->sm, GUEST_CALL_HAND_OVER);
+
+	if (!r)
+		r = guest_move(&guest->sm, GUEST_EVENT_HANDED_OVER);
+	if (!r)
+		capsule_let_go(guest->capsule);
+	return r;
+}
+
+/* The capsule that we made and let go, found again in the kernel. */
+static int readopt(struct glk_guest *guest, struct capsule **ret_capsule)
+{
+	struct capsule_adopt_config config = {
+		.deadline = guest->context->deadline,
+	};
+	_cleanup_(freep) struct capsule_entry *entries = NULL;
+	size_t n = 0;
+	int r;
+
+	r = capsule_discover(&guest->who.uuid, &entries, &n);
+	if (r)
+		return r;
+	r = CAPSULE_E_GONE;
+	for (size_t i = 0; i < n; i++) {
+		if (!capsule_is(guest->capsule, &entries[i]))
+			continue;
+		r = capsule_adopt(&entries[i], &config, ret_capsule);
+		break;
+	}
+	return r;
+}
+
+int guest_readable(struct glk_guest *guest)
+{
+	struct capsule *fresh = NULL;
+	int r;
+
+	if (capsule_fd(guest->capsule) >= 0)
+		return 0;
+	r = readopt(guest, &fresh);
+	if (r)
+		return r;
+	capsule_free(guest->capsule);
+	guest->capsule = fresh;
+	return 0;
+}

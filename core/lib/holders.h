@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lib/lib.h"
+
+/*
+ * Who holds a disk. Looks into every capsule of the host and, for what is left,
+ * into every process: only ever after a conflict, or when somebody asks.
+ */
+struct holder_ask {
+	struct res_id id;
+	const char *path;
+	enum res_mode mode; /* wanted */
+	int fd;		    /* of the disk, to ask for a POSIX lock's pid; -1 */
+	bool found;	    /* answered: at least one holder was reported */
+};
+
+struct holder_answer {
+	size_t ask;		 /* index of the ask */
+	struct glk_conflict who; /* strings valid during the call only */
+	enum res_mode mode;	 /* that it is held in */
+	bool dying;		 /* the process is on its way out */
+};
+
+/**
+ * holders_find() - report the holders of some disks
+ * @report:	called for every holder; a negative return ends the search
+ * @deadline:	CLOCK_MONOTONIC; whoever was not found by then stays unknown
+ *
+ * Return: 0, or the negative return of @report, or -ENOMEM.
+ */
+int holders_find(struct glk_context *context, struct holder_ask *asks, size_t n,
+		 uint64_t deadline,
+		 int (*report)(void *arg, const struct holder_answer *answer),
+		 void *arg);

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/info.h"
+
+#include "core/base/util.h"
+#include "core/capsule/proc.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/*
+ * The path of a lease. What the record says is hostile; what the kernel says of
+ * the descriptor (/proc/self/fd) is true, but is not what the caller named if a
+ * link or a bind mount was in the way. So: if both agree, or if the recorded
+ * path leads to the locked inode, the recorded one is shown; else the kernel's.
+ * A path that the mount table calls remote is never touched for this: whoever
+ * wrote the record could make us wait for a dead server.
+ */
+
+static bool leads_to(struct glk_context *context, const char *path,
+		     struct res_id id)
+{
+	struct mount_kind kind;
+	struct stat st;
+
+	if (path[0] != '/')
+		return false;
+	if (mounts_any_remote(context->mounts)) {
+		mounts_by_path(context->mounts, path, &kind);
+		if (kind.remote)
+			return false;
+	}
+	return !stat(path, &st) && st.st_dev == id.dev && st.st_ino == id.ino;
+}
+
+static void kernel_path(int fd, char *buf, size_t size)
+{
+	char link[40];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, buf, size - 1);
+	buf[MAX(n, 0)] = '\0';
+}
+
+static bool is_deleted(const char *path)
+{
+	static const char mark[] = " (deleted)";
+	size_t len = strlen(path), tail = sizeof(mark) - 1;
+
+	return len > tail && !strcmp(path + len - tail, mark);
+}
+
+static int fill_lease(struct glk_context *context,
+		      const struct capsule_lease *lease,
+		      struct glk_lease_info *info)
+{
+	char now[PATH_MAX + 16];
+	bool same;
+
+	kernel_path(lease->fds[0], now, sizeof(now));
+	same = lease->same_id &&
+	       ((!strcmp(now, lease->path) && !is_deleted(now)) ||
+		leads_to(context, lease->path, lease->id));
+	*info = (struct glk_lease_info){
+		.path = strdup(same || !now[0] ? lease->path : now),
+		.type = (int)lease->type,
+		.mode = (int)lease->mode,
+		.scope = (int)lease->scope,
+		.held = lease->held,
+		.same_file = same,
+		.dev = lease->id.dev,
+		.ino = lease->id.ino,
+		.since = lease->since,
+	};
+	return info->path ? 0 : -ENOMEM;
+}
+
+static int fill_leases(struct glk_context *context, struct info *info,
+		       const struct capsule_contents *contents)
+{
+	int r = 0;
+
+	info->pub.n_garbled = contents->n_garbled;
+	info->leases = calloc(contents->n_leases + 1, sizeof(*info->leases));
+	if (!info->leases)
+		return -ENOMEM;
+	info->pub.leases = info->leases;
+	for (size_t i = 0; i < contents->n_leases && !r; i++) {
+		r = fill_lease(context, &contents->leases[i], &info->leases[i]);
+		info->pub.n_leases += !r;
+	}
+	return r;
+}
+
+static void fill_guest(struct info *info, const struct capsule *capsule)
+{
+	const struct capsule_identity *who = capsule_identity(capsule);
+	const struct capsule_keeper *keeper = capsule_keeper(capsule);
+	uint64_t start = 0;
+
+	uuid_format(&who->uuid, info->uuid);
+	strcpy(info->name, who->name);
+	info->pub = (struct glk_guest_info){
+		.uuid = info->uuid,
+		.name = info->name,
+		.id = who->id,
+		.pid = keeper ? keeper->pid : getpid(),
+		.holder = (int)who->holder,
+		.uid = capsule_uid(capsule),
+	};
+	if (keeper)
+		start = keeper->start;
+	else if (proc_start_time(getpid(), &start))
+		return;
+	info->pub.started = proc_start_to_realtime(start);
+}
+
+static int error_of(int e)
+{
+	if (e == CAPSULE_E_NOFILE)
+		return -EMFILE;
+	return e > 0 ? -ETIME : e;
+}
+
+int info_new(struct glk_context *context, struct capsule *capsule,
+	     struct info **ret_info)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+	struct info *info = calloc(1, sizeof(*info));
+	int r;
+
+	if (!info)
+		return -ENOMEM;
+	fill_guest(info, capsule);
+	r = capsule_list(capsule, context->deadline, &contents);
+	if (!r) {
+		r = fill_leases(context, info, &contents);
+		capsule_contents_done(&contents);
+	} else if (r != CAPSULE_E_GONE && r != -ENOMEM) {
+		info->pub.error = error_of(r);
+		r = 0;
+	}
+	if (r) {
+		info_free(info);
+		return r;
+	}
+	*ret_info = info;
+	return 0;
+}
+
+struct info *info_free(struct info *info)
+{
+	if (!info)
+		return NULL;
+	for (size_t i = 0; i < info->pub.n_leases; i++)
+		free((char *)info->leases[i].path);
+	free(info->leases);
+	free(info);
+	return NULL;
+}

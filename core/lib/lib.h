@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/base/util.h"
+#include "core/base/uuid.h"
+#include "core/capsule/capsule.h"
+#include "core/lease/guest.h"
+#include "core/lease/txn.h"
+#include "core/lib/mounts.h"
+#include "include/guestlock.h"
+#include "uring/engine.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define GLK_EXPORT __attribute__((__visibility__("default")))
+
+#define TIMEOUT_DEFAULT_MS 10000
+#define GRACE_MS 300 /* kernel-facts: 222 ms seen for a dying ring user */
+
+/* One refused disk or one holder; owns its strings, as the public one shows. */
+struct conflict_list {
+	struct glk_conflict *items;
+	size_t n, cap;
+};
+
+struct glk_context {
+	struct engine *engine;
+	struct mounts *mounts;
+	unsigned timeout_ms;
+	uint64_t deadline; /* of the running call */
+	atomic_bool cancelled;
+	char *message;
+	struct conflict_list conflicts;
+	struct mount_kind last_kind; /* what glk_disk_scope() lent out */
+};
+
+struct wanted_disk {
+	char *path;
+	enum res_mode mode;
+};
+
+struct glk_guest {
+	struct glk_context *context;
+	struct guest_sm sm;
+	struct capsule_identity who;
+	pid_t holder_pid; /* hint for a new capsule, 0: this process */
+	struct capsule *capsule;
+	struct wanted_disk *wanted; /* between add and acquire */
+	size_t n_wanted, cap_wanted;
+	struct info *info; /* what glk_guest_info() lent out last */
+};
+
+/* context.c */
+
+/* Every public call that can fail begins here: forget the last one's result
+   and start its time limit. Return: 0, or -ECANCELED. */
+int context_begin(struct glk_context *context);
+
+/* Set the message. Return: @error, so that a caller can return it. */
+int context_fail(struct glk_context *context, int error, const char *format,
+		 ...) _printf_(3, 4);
+
+/* Turn a CAPSULE_E_* or negative errno into our errno and a message. */
+int context_capsule_fail(struct glk_context *context, int e, const char *what);
+
+/* @s with control bytes, backslash and non-ASCII escaped; ring of 4 buffers
+   for each thread, so for messages only. Long texts are cut. */
+const char *quoted(const char *s);
+
+/* conflict.c */
+
+/* Copies the strings. Return: 0 or -ENOMEM. */
+int conflict_add(struct conflict_list *list, const struct glk_conflict *c);
+void conflict_clear(struct conflict_list *list);
+/* One clause for a message: "held exclusively by guest 'web1' (...)". */
+void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
+
+/* guest.c */
+
+/* Validate one disk of the caller's. Return: 0 or as glk_guest_add(). */
+int disk_check(struct glk_context *context, const struct glk_disk *disk,
+	       enum res_mode *ret_mode);
+
+/* A capsule that can be listed: one that was let go is adopted again. */
+int guest_readable(struct glk_guest *guest);
+
+/* take.c */
+
+/* Lock @disks and park them in the guest's capsule, all or none. Return: 0, or
+   negative errno with message and conflicts. */
+int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
+	       size_t n);

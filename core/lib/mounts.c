@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/mounts.h"
+
+#include "core/base/util.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+/*
+ * /proc/self/mountinfo is read once and kept; its descriptor stays open, and
+ * poll(2) says POLLPRI when the table has changed (proc(5)). A host without a
+ * remote file system, the common case, pays that poll and nothing else.
+ *
+ * The scope of a type is what its lock method carries, never more (I9). Where
+ * a type can be either, as FUSE, the smaller one is claimed: a kernel cannot
+ * tell whether the server behind it forwards locks.
+ */
+
+struct mount_entry {
+	char *point;
+	size_t point_len;
+	uint64_t dev;
+	struct mount_kind kind;
+};
+
+struct mounts {
+	int fd;
+	bool stale;
+	bool asked; /* the kernel, since mounts_expire() */
+	bool any_remote;
+	struct mount_entry *entries;
+	size_t n, cap;
+};
+
+struct fs_type {
+	const char *name;
+	bool remote;
+	enum res_scope scope;
+	/* Mount options that keep locks on this host. */
+	const char *local_options[3];
+};
+
+static const struct fs_type fs_types[] = {
+	{ "nfs",
+	  true,
+	  RES_SCOPE_SERVER,
+	  { "nolock", "local_lock=all", "local_lock=posix" } },
+	{ "nfs4",
+	  true,
+	  RES_SCOPE_SERVER,
+	  { "local_lock=all", "local_lock=posix" } },
+	{ "cifs", true, RES_SCOPE_SERVER, { "nobrl" } },
+	{ "smb3", true, RES_SCOPE_SERVER, { "nobrl" } },
+	{ "afs", true, RES_SCOPE_SERVER, { NULL } },
+	{ "ceph", true, RES_SCOPE_CLUSTER, { NULL } },
+	{ "gfs2", true, RES_SCOPE_CLUSTER, { "localflocks" } },
+	{ "ocfs2", true, RES_SCOPE_CLUSTER, { "localflocks" } },
+	{ "lustre", true, RES_SCOPE_CLUSTER, { "localflock" } },
+	{ "gpfs", true, RES_SCOPE_CLUSTER, { NULL } },
+	{ "orangefs", true, RES_SCOPE_HOST, { NULL } },
+	{ "9p", true, RES_SCOPE_HOST, { NULL } },
+	{ "virtiofs", true, RES_SCOPE_HOST, { NULL } },
+	{ "fuse", true, RES_SCOPE_HOST, { NULL } },
+	{ "fuseblk", true, RES_SCOPE_HOST, { NULL } },
+};
+
+static bool has_option(const char *options, const char *wanted)
+{
+	size_t len = strlen(wanted);
+
+	while (*options) {
+		size_t n = strcspn(options, ",");
+
+		if (n == len && !strncmp(options, wanted, n))
+			return true;
+		options += n + (options[n] == ',');
+	}
+	return false;
+}
+
+static void kind_of(const char *fs, const char *options,
+		    struct mount_kind *kind)
+{
+	size_t base = strcspn(fs, ".");
+
+	snprintf(kind->fs, sizeof(kind->fs), "%s", fs);
+	kind->remote = false;
+	kind->scope = RES_SCOPE_HOST;
+	for (size_t i = 0; i < ARRAY_SIZE(fs_types); i++) {
+		const struct fs_type *t = &fs_types[i];
+
+		if (strlen(t->name) != base || strncmp(t->name, fs, base))
+			continue;
+		kind->remote = t->remote;
+		kind->scope = t->scope;
+		for (size_t o = 0; o < ARRAY_SIZE(t->local_options); o++)
+			if (t->local_options[o] &&
+			    has_option(options, t->local_options[o]))
+				kind->scope = RES_SCOPE_HOST;
+	}
+}
+
+/* mountinfo writes space, tab, newline and backslash as \ooo. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] &&
+		    s[3]) {
+			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 |
+				       (s[3] - '0'));
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+static int entry_append(struct mounts *m, const struct mount_entry *e)
+{
+	if (m->n == m->cap) {
+		size_t cap = m->cap ? 2 * m->cap : 64;
+		void *p = realloc(m->entries, cap * sizeof(*m->entries));
+
+		if (!p)
+			return -ENOMEM;
+		m->entries = p;
+		m->cap = cap;
+	}
+	m->entries[m->n++] = *e;
+	return 0;
+}
+
+/* "36 35 98:0 /root /point opts … - type source superopts" */
+static int parse_line(struct mounts *m, char *line)
+{
+	struct mount_entry e = {};
+	char *point, *tail, *fs, *options, *save = NULL;
+	unsigned major, minor;
+	int at = 0;
+
+	if (sscanf(line, "%*u %*u %u:%u %*s %n", &major, &minor, &at) < 2 ||
+	    !at)
+		return 0;
+	point = line + at;
+	tail = strstr(point, " - ");
+	if (!tail)
+		return 0;
+	point[strcspn(point, " ")] = '\0';
+	unescape(point);
+	fs = strtok_r(tail + 3, " \n", &save);
+	strtok_r(NULL, " \n", &save);
+	options = strtok_r(NULL, " \n", &save);
+	if (!fs)
+		return 0;
+	kind_of(fs, options ? options : "", &e.kind);
+	e.dev = makedev(major, minor);
+	e.point = strdup(point);
+	if (!e.point)
+		return -ENOMEM;
+	e.point_len = strlen(point);
+	m->any_remote |= e.kind.remote;
+	if (entry_append(m, &e)) {
+		free(e.point);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void clear(struct mounts *m)
+{
+	for (size_t i = 0; i < m->n; i++)
+		free(m->entries[i].point);
+	m->n = 0;
+	m->any_remote = false;
+}
+
+static void closep(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+
+static int reread(struct mounts *m)
+{
+	_cleanup_(closep) FILE *f = NULL;
+	_cleanup_(freep) char *line = NULL;
+	size_t cap = 0;
+	int fd, r = 0;
+
+	fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	lseek(fd, 0, SEEK_SET);
+	f = fdopen(fd, "r");
+	if (!f) {
+		fd_close(fd);
+		return -ENOMEM;
+	}
+	clear(m);
+	while (!r && getline(&line, &cap, f) > 0)
+		r = parse_line(m, line);
+	return r;
+}
+
+/* A table that cannot be read says "local": what else could we do. */
+static void refresh(struct mounts *m)
+{
+	struct pollfd p = { .fd = m->fd, .events = POLLPRI };
+
+	if (m->fd < 0 || m->asked)
+		return;
+	m->asked = true;
+	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLPRI | POLLERR)))
+		m->stale = true;
+	if (m->stale && reread(m) == 0)
+		m->stale = false;
+}
+
+int mounts_new(struct mounts **ret_mounts)
+{
+	struct mounts *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	m->stale = true;
+	m->fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	*ret_mounts = m;
+	return 0;
+}
+
+struct mounts *mounts_free(struct mounts *m)
+{
+	if (!m)
+		return NULL;
+	clear(m);
+	free(m->entries);
+	fd_close(m->fd);
+	free(m);
+	return NULL;
+}
+
+void mounts_expire(struct mounts *m)
+{
+	m->asked = false;
+}
+
+bool mounts_any_remote(struct mounts *m)
+{
+	refresh(m);
+	return m->any_remote;
+}
+
+static bool is_below(const struct mount_entry *e, const char *path)
+{
+	if (strncmp(path, e->point, e->point_len))
+		return false;
+	return e->point_len == 1 || !path[e->point_len] ||
+	       path[e->point_len] == '/';
+}
+
+static void unknown_kind(struct mount_kind *kind)
+{
+	*kind = (struct mount_kind){ .fs = "?", .scope = RES_SCOPE_HOST };
+}
+
+void mounts_by_path(struct mounts *m, const char *path,
+		    struct mount_kind *ret_kind)
+{
+	const struct mount_entry *best = NULL;
+	char full[2 * PATH_MAX];
+
+	refresh(m);
+	if (path[0] != '/') {
+		size_t len;
+
+		if (!getcwd(full, PATH_MAX))
+			full[0] = '\0';
+		len = strlen(full);
+		snprintf(full + len, sizeof(full) - len, "/%s", path);
+		path = full;
+	}
+	for (size_t i = 0; i < m->n; i++) {
+		const struct mount_entry *e = &m->entries[i];
+
+		/* Of equal points the later one is mounted on top. */
+		if (is_below(e, path) &&
+		    (!best || e->point_len >= best->point_len))
+			best = e;
+	}
+	if (best)
+		*ret_kind = best->kind;
+	else
+		unknown_kind(ret_kind);
+}
+
+void mounts_by_dev(struct mounts *m, uint64_t dev, const char *path,
+		   struct mount_kind *ret_kind)
+{
+	refresh(m);
+	for (size_t i = 0; i < m->n; i++) {
+		if (m->entries[i].dev == dev) {
+			*ret_kind = m->entries[i].kind;
+			return;
+		}
+	}
+	if (path)
+		mounts_by_path(m, path, ret_kind);
+	else
+		unknown_kind(ret_kind);
+}

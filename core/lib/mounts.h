@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lease/resource.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * What the mount table says of a file: how far a lock reaches, and whether a
+ * system call on it may need a network. Read without touching the file, since
+ * a dead server blocks whoever touches it.
+ */
+struct mounts;
+
+struct mount_kind {
+	char fs[32]; /* "ext4", "nfs4", "fuse.sshfs"; "?" if unknown */
+	enum res_scope scope;
+	bool remote; /* use the workers */
+};
+
+int mounts_new(struct mounts **ret_mounts);
+struct mounts *mounts_free(struct mounts *mounts);
+
+/* Ask the kernel again, before the next answer, whether the table changed. */
+void mounts_expire(struct mounts *mounts);
+
+/* False if no file system of this host is remote: then ask no further. The
+   table is read again only after the kernel has said that it changed. */
+bool mounts_any_remote(struct mounts *mounts);
+
+/* By the text of the path alone; links in it are not followed. */
+void mounts_by_path(struct mounts *mounts, const char *path,
+		    struct mount_kind *ret_kind);
+
+/* By st_dev; falls back to the path where the device is not in the table, as
+   for btrfs subvolumes. @path may be NULL. */
+void mounts_by_dev(struct mounts *mounts, uint64_t dev, const char *path,
+		   struct mount_kind *ret_kind);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/own.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+
+#include <string.h>
+
+static int compare_mine(const void *a, const void *b)
+{
+	const struct take_mine *x = a, *y = b;
+
+	if (x->id.dev != y->id.dev)
+		return x->id.dev < y->id.dev ? -1 : 1;
+	if (x->id.ino != y->id.ino)
+		return x->id.ino < y->id.ino ? -1 : 1;
+	return 0;
+}
+
+static int remember(struct take *t, const struct capsule_contents *contents)
+{
+	t->mine = calloc(contents->n_leases + 1, sizeof(*t->mine));
+	if (!t->mine)
+		return -ENOMEM;
+	for (size_t i = 0; i < contents->n_leases; i++) {
+		const struct capsule_lease *lease = &contents->leases[i];
+
+		if (lease->held)
+			t->mine[t->n_mine++] = (struct take_mine){
+				.id = lease->id,
+				.mode = lease->mode,
+			};
+	}
+	qsort(t->mine, t->n_mine, sizeof(*t->mine), compare_mine);
+	t->mine_known = true;
+	return 0;
+}
+
+int own_load(struct take *t)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+	int r;
+
+	if (t->mine_known || guest_state(&t->guest->sm) == GUEST_TAKING)
+		return 0;
+	r = guest_readable(t->guest);
+	if (!r)
+		r = capsule_list(t->guest->capsule, t->context->deadline,
+				 &contents);
+	if (r)
+		return context_capsule_fail(t->context, r,
+					    "cannot read the guest's leases");
+	r = remember(t, &contents);
+	capsule_contents_done(&contents);
+	return r;
+}
+
+enum txn_holder own_recall(const struct take *t, uint32_t i)
+{
+	const struct txn_item *item = txn_item(t->txn, i);
+	struct take_mine key = { .id = item->id };
+	const struct take_mine *found;
+
+	if (!t->n_mine)
+		return TXN_HOLDER_NONE;
+	found = bsearch(&key, t->mine, t->n_mine, sizeof(key), compare_mine);
+	if (!found)
+		return TXN_HOLDER_NONE;
+	return found->mode == item->mode ? TXN_HOLDER_SELF
+					 : TXN_HOLDER_SELF_OTHER_MODE;
+}
+
+static enum res_scope scope_of(struct take *t, const struct txn_item *item)
+{
+	struct mount_kind kind = { .scope = RES_SCOPE_HOST };
+
+	if (mounts_any_remote(t->context->mounts))
+		mounts_by_dev(t->context->mounts, item->id.dev, item->path,
+			      &kind);
+	return kind.scope;
+}
+
+static void close_parked(struct take *t)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (t->slots[i].fd >= 0)
+			t->op_items[k++] = (uint32_t)i;
+	take_close_items(t, t->op_items, k);
+}
+
+int own_park(struct take *t)
+{
+	_cleanup_(freep) struct capsule_parcel *parcels = NULL;
+	uint64_t now = clock_ns(CLOCK_REALTIME);
+	size_t n = 0;
+	int r;
+
+	parcels = malloc((t->n + 1) * sizeof(*parcels));
+	if (!parcels)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->n; i++) {
+		const struct txn_item *item = txn_item(t->txn, i);
+
+		if (item->state != TXN_ITEM_VERIFIED)
+			continue;
+		parcels[n++] = (struct capsule_parcel){
+			.fds = { t->slots[i].fd },
+			.n_fds = 1,
+			.type = item->type,
+			.mode = item->mode,
+			.scope = scope_of(t, item),
+			.id = item->id,
+			.since = now,
+			.path = item->path,
+		};
+	}
+	r = n ? capsule_push(t->guest->capsule, parcels, n,
+			     t->context->deadline)
+	      : 0;
+	if (!r)
+		close_parked(t);
+	return r;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lib/take.h"
+
+/* The guest's own capsule, as a transaction needs it. */
+
+/* Read the guest's leases once for this transaction. A guest that is still
+   being acquired has none. Return: 0, -ESRCH and as context_capsule_fail(). */
+int own_load(struct take *take);
+
+/* Does the guest hold this item's inode, and in which mode? */
+enum txn_holder own_recall(const struct take *take, uint32_t item);
+
+/* Park every TXN_ITEM_VERIFIED item. Return: as capsule_push(). */
+int own_park(struct take *take);

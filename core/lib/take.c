@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/take.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * Where the pure transaction (core/lease/txn.h) meets the engine and the
+ * capsule: perform its acts, feed it the answers, and in the end turn its
+ * outcome into one errno, one sentence and a list of conflicts.
+ */
+
+static void take_done(struct take *t)
+{
+	for (size_t i = 0; t->slots && i < t->n; i++)
+		fd_close(t->slots[i].fd);
+	txn_free(t->txn);
+	places_done(&t->places);
+	conflict_clear(&t->refused);
+	free(t->refused_items);
+	free(t->slots);
+	free(t->ops);
+	free(t->op_items);
+	free(t->fds);
+	free(t->events);
+	free(t->mine);
+}
+
+static int take_init(struct take *t, struct glk_guest *guest, size_t n)
+{
+	struct txn_config config = {
+		.guest_runs = guest_state(&guest->sm) != GUEST_TAKING,
+		.grace_ms = MIN(GRACE_MS, guest->context->timeout_ms),
+	};
+	size_t room = n + 1;
+
+	*t = (struct take){
+		.guest = guest,
+		.context = guest->context,
+		.n = n,
+	};
+	t->slots = calloc(room, sizeof(*t->slots));
+	t->ops = calloc(2 * room, sizeof(*t->ops));
+	t->op_items = calloc(2 * room, sizeof(*t->op_items));
+	t->fds = calloc(room, sizeof(*t->fds));
+	t->events = calloc(room, sizeof(*t->events));
+	for (size_t i = 0; t->slots && i < n; i++)
+		t->slots[i].fd = -1;
+	if (!t->slots || !t->ops || !t->op_items || !t->fds || !t->events ||
+	    places_init(&t->places, n))
+		return -ENOMEM;
+	return txn_new(&config, &t->txn);
+}
+
+static int take_add(struct take *t, const struct wanted_disk *disks)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < t->n && !r; i++) {
+		struct take_slot *slot = &t->slots[i];
+
+		slot->place =
+			places_find(&t->places, disks[i].path, &slot->base);
+		r = txn_add(t->txn, disks[i].path, disks[i].mode);
+	}
+	return r;
+}
+
+static int take_drive(struct take *t)
+{
+	const struct txn_act *acts;
+	size_t n;
+	int r;
+
+	r = txn_begin(t->txn, &acts, &n);
+	while (!r && n) {
+		t->n_events = 0;
+		r = take_perform(t, acts, n);
+		if (!r)
+			r = txn_step(t->txn, t->events, t->n_events, &acts, &n);
+	}
+	if (r) {
+		txn_abort(t->txn, r, &acts, &n);
+		take_close(t, acts, n);
+	}
+	return r;
+}
+
+static const char *item_text(const struct txn_item *item)
+{
+	switch (-item->error) {
+	case EOPNOTSUPP:
+		return "not a regular file: this version locks image files "
+		       "only";
+	case EEXIST:
+		return item->same_as == UINT32_MAX
+			       ? "the guest holds it already, in another mode"
+			       : "wanted both exclusive and shared";
+	case ESTALE:
+		return "was replaced again and again while it was being "
+		       "locked";
+	case ETIME:
+		return "did not answer within the time limit";
+	default:
+		return strerror(-item->error);
+	}
+}
+
+static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
+{
+	for (size_t c = 0; c < t->refused.n; c++)
+		if (t->refused_items[c] == i)
+			return &t->refused.items[c];
+	return NULL;
+}
+
+static int add_conflict(struct take *t, size_t i)
+{
+	const struct txn_item *item = txn_item(t->txn, i);
+	const struct glk_conflict *known = refusal_of(t, i);
+	struct glk_conflict c = { .path = item->path };
+
+	if (known)
+		c = *known;
+	c.mode = (int)item->mode;
+	return conflict_add(&t->context->conflicts, &c);
+}
+
+/* The item that the message shall speak of: not a conflict if there is
+   anything worse. */
+static size_t worst_item(const struct take *t, size_t *ret_failed)
+{
+	size_t worst = SIZE_MAX;
+
+	*ret_failed = 0;
+	for (size_t i = 0; i < t->n; i++) {
+		const struct txn_item *item = txn_item(t->txn, i);
+
+		if (item->state != TXN_ITEM_FAILED)
+			continue;
+		++*ret_failed;
+		if (worst == SIZE_MAX ||
+		    (txn_item(t->txn, worst)->error == -EBUSY &&
+		     item->error != -EBUSY))
+			worst = i;
+	}
+	return worst;
+}
+
+static int report_items(struct take *t)
+{
+	struct glk_conflict unknown = {};
+	const struct glk_conflict *refusal;
+	const struct txn_item *item;
+	char more[48] = "", held[6000];
+	size_t failed, worst = worst_item(t, &failed);
+	int r = 0;
+
+	if (worst == SIZE_MAX)
+		return -ENOTRECOVERABLE;
+	item = txn_item(t->txn, worst);
+	if (failed > 1)
+		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
+	if (item->error != -EBUSY)
+		return context_fail(t->context, item->error, "%s: %s%s",
+				    quoted(item->path), item_text(item), more);
+	for (size_t i = 0; i < t->n && !r; i++)
+		if (txn_item(t->txn, i)->error == -EBUSY)
+			r = add_conflict(t, i);
+	if (r)
+		return r;
+	refusal = refusal_of(t, worst);
+	conflict_describe(refusal ? refusal : &unknown, held, sizeof(held));
+	return context_fail(t->context, -EBUSY, "%s: %s%s", quoted(item->path),
+			    held, more);
+}
+
+static int report_outcome(struct take *t)
+{
+	int error = txn_error(t->txn);
+
+	if (txn_outcome(t->txn) == TXN_HELD)
+		return 0;
+	if (t->park_error)
+		return context_capsule_fail(t->context, t->park_error,
+					    "cannot park the leases");
+	if (error)
+		return context_fail(t->context, error, "%s", strerror(-error));
+	return report_items(t);
+}
+
+int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
+	       size_t n)
+{
+	_cleanup_(take_done) struct take t = {};
+	int r;
+
+	r = take_init(&t, guest, n);
+	if (!r)
+		r = take_add(&t, disks);
+	if (!r)
+		r = take_drive(&t);
+	if (r)
+		return context_fail(guest->context, r, "%s", strerror(-r));
+	return report_outcome(&t);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lib/holders.h"
+#include "core/lib/lib.h"
+#include "core/lib/place.h"
+
+/* What the driver keeps for each item of a transaction. */
+struct take_slot {
+	int fd;
+	uint32_t place;
+	const char *base; /* relative to the place, or the whole path */
+	bool remote;
+	bool alone; /* opened and verified by its whole path */
+};
+
+/* The guest's own leases, sorted by id: for idempotence. */
+struct take_mine {
+	struct res_id id;
+	enum res_mode mode;
+};
+
+struct take {
+	struct glk_guest *guest;
+	struct glk_context *context;
+	struct txn *txn;
+	size_t n;
+	struct take_slot *slots;
+	struct op *ops;	    /* two for each item */
+	uint32_t *op_items; /* scratch: what an op or an ask belongs to */
+	int *fds;	    /* scratch: descriptors to close */
+	struct txn_event *events;
+	size_t n_events;
+	struct places places;
+	bool places_opened;
+	struct take_mine *mine;
+	size_t n_mine;
+	bool mine_known;
+	struct conflict_list refused; /* of the last inquiry */
+	uint32_t *refused_items;
+	size_t cap_refused;
+	int park_error; /* CAPSULE_E_* or negative errno of the last park */
+};
+
+/* acts.c: perform all acts of one step, leaving an event for each. Return: 0,
+   or negative errno after which the transaction must be aborted. */
+int take_perform(struct take *take, const struct txn_act *acts, size_t n);
+
+/* acts.c: the CLOSE acts of an abort; needs no memory. */
+void take_close(struct take *take, const struct txn_act *acts, size_t n);
+
+/* acts.c: close the descriptors of some items. @items may be op_items. */
+void take_close_items(struct take *take, const uint32_t *items, size_t n);
