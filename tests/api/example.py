@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Run the example of README.md and see that it does what README says.
+
+example.py PROGRAM
+"""
+
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+PROGRAM = os.path.abspath(sys.argv[1])
+SECONDS = 30
+
+
+def lockable(path):
+    """May a stranger lock byte 0? Takes nothing, but asks as fcntl(2) does."""
+    with open(path, "r+b") as f:
+        wish = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+        answer = fcntl.fcntl(f, fcntl.F_OFD_GETLK, wish)
+        return struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK
+
+
+def becomes_lockable(path):
+    end = time.monotonic() + SECONDS
+    while not lockable(path):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def start(*disks):
+    vmm = subprocess.Popen([PROGRAM, *disks], text=True,
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE)
+    return vmm
+
+
+def started(*disks):
+    vmm = start(*disks)
+    line = vmm.stdout.readline()
+    assert line == "locked\n", (line, vmm.stderr.read())
+    return vmm
+
+
+def refusal(*disks):
+    vmm = start(*disks)
+    _, said = vmm.communicate(timeout=SECONDS)
+    assert vmm.returncode == 1, (vmm.returncode, said)
+    return said
+
+
+def image(folder, name):
+    path = os.path.join(folder, name)
+    with open(path, "wb") as f:
+        f.truncate(1 << 20)
+    return path
+
+
+def test(folder):
+    a, b, c = (image(folder, name) for name in "abc")
+    first = started(a, b)
+    try:
+        assert not lockable(a) and not lockable(b) and lockable(c)
+
+        said = refusal(a, c)
+        assert a in said and "held by web1, pid %d\n" % first.pid in said, said
+        said = refusal(c, b)
+        assert b in said and "held by web1, pid %d\n" % first.pid in said, said
+        assert becomes_lockable(c)
+    finally:
+        first.kill()
+        first.communicate()
+    assert becomes_lockable(a) and becomes_lockable(b)
+
+    second = started(a, c)
+    _, said = second.communicate("", timeout=SECONDS)
+    assert second.returncode == 0, said
+    assert becomes_lockable(a) and becomes_lockable(c)
+
+    said = refusal(os.path.join(folder, "none"), c)
+    assert "none" in said, said
+
+
+with tempfile.TemporaryDirectory(prefix="glk-example.") as folder:
+    test(folder)
