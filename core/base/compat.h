@@ -11,6 +11,7 @@
 #include <linux/unix_diag.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #ifndef F_OFD_GETLK
@@ -30,6 +31,12 @@
 #endif
 #ifndef SO_PEEK_OFF
 #define SO_PEEK_OFF 42
+#endif
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x00004000U /* Linux 6.8 */
+#endif
+#ifndef SYS_statmount
+#define SYS_statmount 457 /* Linux 6.8 */
 #endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434

@@ -18,6 +18,8 @@ static const char *const feature_names[_FEATURE_N] = {
 	[FEATURE_OPENAT2] = "openat2",
 	[FEATURE_DIR_CHECK] = "dir-check",
 	[FEATURE_UDIAG_UID] = "udiag-uid",
+	[FEATURE_UNIX_DIAG] = "unix-diag",
+	[FEATURE_STATMOUNT] = "statmount",
 };
 
 static pthread_once_t feature_once = PTHREAD_ONCE_INIT;

@@ -20,6 +20,8 @@ enum feature {
 	FEATURE_OPENAT2,       /* RESOLVE_NO_SYMLINKS|NO_XDEV, 5.6 */
 	FEATURE_DIR_CHECK,     /* one re-check a directory, not a file */
 	FEATURE_UDIAG_UID,     /* UDIAG_SHOW_UID, 5.3 */
+	FEATURE_UNIX_DIAG,     /* sock_diag for AF_UNIX */
+	FEATURE_STATMOUNT,     /* statmount(2), 6.8 */
 	_FEATURE_N,
 };
 
