@@ -8,7 +8,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What /proc says of other processes. Never on a path without a conflict. */
+/*
+ * What /proc says of other processes. Never on a path without a conflict.
+ * A pid is only a number: pin it with a pidfd, then ask again.
+ */
 
 /* Clock ticks since boot, field 22 of /proc/PID/stat. -ESRCH if gone. */
 int proc_start_time(pid_t pid, uint64_t *ret_start);
@@ -16,7 +19,10 @@ int proc_start_time(pid_t pid, uint64_t *ret_start);
 /* CLOCK_REALTIME ns of a start time in ticks. */
 uint64_t proc_start_to_realtime(uint64_t start);
 
-/* Gone, a zombie, or on its way out (PF_EXITING in /proc/PID/stat). */
+/*
+ * Gone, a zombie, or on its way out (PF_EXITING, or SIGKILL pending, in
+ * /proc/PID/stat), in all its threads.
+ */
 bool proc_is_dying(pid_t pid);
 
 /* The executable's path, "" if unreadable. @buf gets at most @size bytes. */
@@ -34,13 +40,62 @@ int proc_find_socket(const uint32_t *inos, size_t n, uint64_t deadline,
 		     bool (*found)(void *arg, uint32_t ino, pid_t pid, int fd),
 		     void *arg);
 
+/* A byte of a file. */
+struct proc_point {
+	struct res_id id; /* as fstat(2) tells it */
+	long byte;
+};
+
+struct proc_locker {
+	size_t point; /* index */
+	pid_t pid;
+	int fd;
+	short type; /* F_RDLCK or F_WRLCK */
+	bool ofd;   /* else a POSIX lock */
+};
+
 /**
- * proc_find_locker() - the processes with a lock on this inode's byte
+ * proc_find_lockers() - the processes that hold locks on these bytes
+ * @found:	called for each locker of each point; a true return stops it
  *
- * Reads the "lock:" lines of /proc/PID/fdinfo, never /proc/locks, which stalls
- * every locker of the host. Reports the first that covers @byte.
+ * One walk, however many points. Reads the "lock:" lines of /proc/PID/fdinfo,
+ * never /proc/locks, which stalls every locker of the host. An OFD lock is
+ * reported for every descriptor that refers to it, so perhaps in several
+ * processes; a POSIX lock for the descriptor that it was taken through. A lock
+ * whose only descriptor is in flight, as in a capsule, has no process.
  *
- * Return: 0 with @ret_pid, -ENOENT if none that we may see, -ETIME.
+ * Return: 0, -ETIME, or negative errno.
+ */
+int proc_find_lockers(
+	const struct proc_point *points, size_t n, uint64_t deadline,
+	bool (*found)(void *arg, const struct proc_locker *locker), void *arg);
+
+/* The same for one byte. */
+int proc_each_locker(struct res_id id, long byte, uint64_t deadline,
+		     bool (*found)(void *arg, pid_t pid, int fd, short type,
+				   bool ofd),
+		     void *arg);
+
+/**
+ * proc_find_locker() - the first process that is found
+ *
+ * Return: 0 with @ret_pid, -ENOENT if none that we may see, -ETIME, or
+ * another negative errno.
  */
 int proc_find_locker(struct res_id id, long byte, uint64_t deadline,
 		     pid_t *ret_pid);
+
+/* One thread's or process's line of /proc/PID/stat. */
+struct proc_stat {
+	char state;
+	uint64_t flags; /* PF_* of include/linux/sched.h */
+	uint64_t threads;
+	uint64_t start;	  /* clock ticks since boot */
+	uint64_t pending; /* signals, bit 0 is signal 1 */
+};
+
+/*
+ * Pure. The command's name in it is the process's own choice and may hold any
+ * byte but NUL. Return: 0 or -EBADMSG.
+ */
+int proc_stat_parse(const char *line, struct proc_stat *ret_stat);

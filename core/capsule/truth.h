@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stdbool.h>
+
 /**
  * truth_held() - does this open file description hold its lock
  * @fd:		a descriptor, or a duplicate of one from anywhere
@@ -8,9 +10,17 @@
  *
  * Asks the kernel with F_OFD_GETLK and F_UNLCK (Linux 6.6), else reads the
  * "lock:" lines of /proc/self/fdinfo/FD, which the kernel filters to this very
- * description (show_fd_locks() in fs/locks.c).
+ * description (show_fd_locks() in fs/locks.c). Any thread.
  *
- * Return: F_WRLCK, F_RDLCK or F_UNLCK (not held) in @ret_type, and 0; or
- * negative errno.
+ * Return: F_WRLCK, F_RDLCK or F_UNLCK (not held) in @ret_type, and 0; -EBADF;
+ * -ENOSYS if the kernel cannot answer and /proc is not mounted; -EOPNOTSUPP if
+ * a FUSE server keeps the locks and somebody has this one, perhaps we; or
+ * another negative errno. None of the errors means "not held".
  */
 int truth_held(int fd, long byte, short *ret_type);
+
+/* The same, by fdinfo alone. For truth_held(), and to test one by the other. */
+int truth_by_fdinfo(int fd, long byte, short *ret_type);
+
+/* Does this kernel answer F_OFD_GETLK with F_UNLCK, and may we ask it? */
+bool truth_by_getlk_works(void);

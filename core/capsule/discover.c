@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/capsule/capsule.h"
+
+#include "core/base/compat.h"
+#include "core/base/feature.h"
+#include "core/base/util.h"
+#include "core/capsule/name.h"
+
+#include <inttypes.h>
+#include <libmnl/libmnl.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * One dump of the AF_UNIX sockets of this network namespace, from which those
+ * are kept that are SOCK_SEQPACKET and bear a capsule's abstract name.
+ *
+ * The kernel walks its hash table and fills a message of at most 32 KiB
+ * whenever the last one was read, synchronously, so a read never waits and the
+ * socket is non-blocking. It remembers its place as (chain, index). So a
+ * socket that appears in between shifts its chain, and one entry comes twice:
+ * duplicates are removed. One that goes away can make it skip an entry in
+ * the same chain. Chains are one or two sockets long and the gap must fall into
+ * one, but whoever looks for a guest that he knows to exist should look twice.
+ *
+ * Where sock_diag is absent (module unix_diag) or forbidden (a sandbox), the
+ * same names are in /proc/net/unix, without peer and owner. That is text
+ * which others write: '@' stands for a NUL byte, and a name with a newline can
+ * imitate a whole line. A name proves nothing anyway, and capsule_adopt()
+ * compares the inode with the socket that it has got.
+ */
+
+#define DUMP_SIZE (32 * 1024)
+#define DUMP_TRIES 5
+
+struct discovery {
+	const struct uuid *uuid;
+	struct capsule_entry *entries;
+	size_t n, size;
+};
+
+static void discovery_reset(struct discovery *d)
+{
+	free(d->entries);
+	d->entries = NULL;
+	d->n = d->size = 0;
+}
+
+static void discovery_done(struct discovery *d)
+{
+	discovery_reset(d);
+}
+
+static int discovery_push(struct discovery *d, const struct capsule_entry *e)
+{
+	if (d->n == d->size) {
+		size_t size = d->size ? d->size * 2 : 64;
+		void *p = reallocarray(d->entries, size, sizeof(*d->entries));
+
+		if (!p)
+			return -ENOMEM;
+		d->entries = p;
+		d->size = size;
+	}
+	d->entries[d->n++] = *e;
+	return 0;
+}
+
+/* @entry has everything but what the name says. */
+static int discovery_add(struct discovery *d, const char *name, size_t len,
+			 struct capsule_entry *entry)
+{
+	struct name_parts parts;
+
+	if (name_parse(name, len, &parts) < 0)
+		return 0;
+	if (d->uuid && memcmp(d->uuid, &parts.uuid, sizeof(parts.uuid)))
+		return 0;
+	entry->uuid = parts.uuid;
+	entry->hint_pid = parts.pid;
+	entry->hint_fd = parts.fd;
+	entry->nonce = parts.nonce;
+	return discovery_push(d, entry);
+}
+
+static uint32_t attr_u32(const struct nlattr *attr)
+{
+	uint32_t value;
+
+	memcpy(&value, mnl_attr_get_payload(attr), sizeof(value));
+	return value;
+}
+
+static int diag_message(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct unix_diag_msg *msg = mnl_nlmsg_get_payload(nlh);
+	struct capsule_entry entry = { .uid = (uid_t)-1 };
+	const char *name = NULL;
+	struct nlattr *attr;
+	size_t len = 0;
+	int r;
+
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*msg) ||
+	    msg->udiag_type != SOCK_SEQPACKET)
+		return MNL_CB_OK;
+	entry.ino = msg->udiag_ino;
+	mnl_attr_for_each(attr, nlh, sizeof(*msg))
+	{
+		uint16_t type = mnl_attr_get_type(attr);
+		uint16_t size = mnl_attr_get_payload_len(attr);
+
+		if (type == UNIX_DIAG_NAME) {
+			name = mnl_attr_get_payload(attr);
+			len = size;
+		} else if (type == UNIX_DIAG_PEER && size == sizeof(uint32_t)) {
+			entry.peer_ino = attr_u32(attr);
+		} else if (type == UNIX_DIAG_UID && size == sizeof(uint32_t)) {
+			entry.uid = attr_u32(attr);
+		}
+	}
+	if (len < 2 || name[0] != '\0')
+		return MNL_CB_OK;
+	r = discovery_add(arg, name + 1, len - 1, &entry);
+	errno = -r;
+	return r < 0 ? MNL_CB_ERROR : MNL_CB_OK;
+}
+
+static int diag_request(struct mnl_socket *nl, void *buf, uint32_t seq)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct unix_diag_req *req;
+
+	nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	nlh->nlmsg_seq = seq;
+	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
+	req->sdiag_family = AF_UNIX;
+	req->udiag_states = UINT32_MAX;
+	req->udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER;
+	if (feature_allowed(FEATURE_UDIAG_UID))
+		req->udiag_show |= UDIAG_SHOW_UID;
+	return mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0 ? -errno : 0;
+}
+
+static void mnl_closep(struct mnl_socket **nl)
+{
+	if (*nl)
+		mnl_socket_close(*nl);
+}
+
+/* Return: 0; -EINTR if the dump was not consistent; or negative errno. */
+static int diag_dump(struct discovery *d, void *buf)
+{
+	_cleanup_(mnl_closep) struct mnl_socket *nl = NULL;
+	const uint32_t seq = 1;
+	int r;
+
+	nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		return -errno;
+	r = diag_request(nl, buf, seq);
+	if (r < 0)
+		return r;
+	do {
+		ssize_t n = mnl_socket_recvfrom(nl, buf, DUMP_SIZE);
+
+		if (n < 0)
+			return -errno;
+		r = mnl_cb_run(buf, (size_t)n, seq, mnl_socket_get_portid(nl),
+			       diag_message, d);
+	} while (r == MNL_CB_OK);
+	return r == MNL_CB_STOP ? 0 : -errno;
+}
+
+static int discover_diag(struct discovery *d)
+{
+	_cleanup_(freep) void *buf = NULL;
+	int r = -EAGAIN;
+
+	if (!feature_allowed(FEATURE_UNIX_DIAG))
+		return -EPROTONOSUPPORT;
+	buf = malloc(DUMP_SIZE);
+	if (!buf)
+		return -ENOMEM;
+	for (int i = 0; i < DUMP_TRIES; i++) {
+		discovery_reset(d);
+		r = diag_dump(d, buf);
+		if (r != -EINTR && r != -ENOBUFS && r != -EAGAIN)
+			break;
+	}
+	return r;
+}
+
+/* "Num: RefCount Protocol Flags Type St Inode Path", all but Inode in hex. */
+static int proc_line(struct discovery *d, const char *line, size_t len)
+{
+	struct capsule_entry entry = { .uid = (uid_t)-1 };
+	unsigned type;
+	int name = 0;
+
+	if (sscanf(line, "%*x: %*x %*x %*x %x %*x %" SCNu32 " @%n", &type,
+		   &entry.ino, &name) != 2 ||
+	    !name || type != SOCK_SEQPACKET)
+		return 0;
+	if (line[len - 1] == '\n')
+		len--;
+	return discovery_add(d, line + name, len - (size_t)name, &entry);
+}
+
+static void fclosep(FILE **file)
+{
+	if (*file)
+		fclose(*file);
+}
+
+static int discover_proc(struct discovery *d)
+{
+	_cleanup_(fclosep) FILE *file = NULL;
+	_cleanup_(freep) char *line = NULL;
+	size_t size = 0;
+	ssize_t len;
+	int r = 0;
+
+	discovery_reset(d);
+	file = fopen("/proc/thread-self/net/unix", "re");
+	if (!file)
+		return -errno;
+	while (r == 0 && (len = getline(&line, &size, file)) > 0)
+		r = proc_line(d, line, (size_t)len);
+	if (r == 0 && ferror(file))
+		r = -EIO;
+	return r;
+}
+
+static int compare_entry(const void *a, const void *b)
+{
+	const struct capsule_entry *x = a, *y = b;
+
+	return (x->ino > y->ino) - (x->ino < y->ino);
+}
+
+static void discovery_unique(struct discovery *d)
+{
+	size_t n = 0;
+
+	if (d->n)
+		qsort(d->entries, d->n, sizeof(*d->entries), compare_entry);
+	for (size_t i = 0; i < d->n; i++)
+		if (!n || d->entries[n - 1].ino != d->entries[i].ino)
+			d->entries[n++] = d->entries[i];
+	d->n = n;
+}
+
+int capsule_discover(const struct uuid *uuid,
+		     struct capsule_entry **ret_entries, size_t *ret_n)
+{
+	_cleanup_(discovery_done) struct discovery d = { .uuid = uuid };
+	int r = discover_diag(&d);
+
+	if (r < 0 && discover_proc(&d) < 0)
+		return r;
+	discovery_unique(&d);
+	*ret_entries = TAKE_PTR(d.entries);
+	*ret_n = d.n;
+	return 0;
+}
