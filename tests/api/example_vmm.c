@@ -2,7 +2,7 @@
 #include <guestlock.h>
 #include <stdio.h>
 
-/* example_vmm DISK HOTPLUG: a VMM that holds its own locks. README quotes it. */
+/* vmm DISK HOTPLUG: a VMM that holds the locks of its disks itself. */
 static int fail(struct glk_context *context)
 {
 	const struct glk_conflict *c;
