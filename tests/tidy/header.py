@@ -4,7 +4,7 @@
 
 Every prototype has a comment of its own with `Since:`, or shares the one of
 the prototype right above it. Every prototype is in the map and every symbol
-of the map is in the header.
+of the map is in the header. tests/api calls every one of them.
 """
 
 import os
@@ -14,6 +14,7 @@ import tidy
 
 HEADER = "include/guestlock.h"
 MAP = "core/lib/libguestlock.map"
+API_TEST = "tests/api/test_api.c"
 
 # A comment, a prototype, or an empty line; all else is skipped.
 TOKEN = re.compile(
@@ -57,6 +58,11 @@ def check(root):
     if len(names) < 10:
         yield "%s: only %d prototypes were understood" % (HEADER, len(names))
 
+    calls = tidy.without_comments(tidy.read(root, API_TEST))
+    for name in names:
+        if not re.search(r"\b%s\(" % name, calls):
+            yield "%s: does not call %s()" % (API_TEST, name)
+
     if not os.path.exists(os.path.join(root, MAP)):
         yield "%s: is missing" % MAP
         return
@@ -82,6 +88,8 @@ PLANTS = [
     tidy.Plant(HEADER, tidy.append("\n/* Since: 0.1 */\nint glk_a(void);\n\n"
                                    "int glk_planted(void);\n"),
                "glk_planted() has no comment"),
+    tidy.Plant(API_TEST, lambda t: t.replace("glk_version(", "/* gone */ ("),
+               "does not call glk_version()"),
 ]
 
 
