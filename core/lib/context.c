@@ -18,7 +18,7 @@ GLK_EXPORT int glk_context_new(struct glk_context **ret_context)
 	context->timeout_ms = TIMEOUT_DEFAULT_MS;
 	r = engine_new(NULL, &context->engine);
 	if (r == 0)
-		r = mounts_new(&context->mounts);
+		r = mounts_new(NULL, &context->mounts);
 	if (r < 0) {
 		glk_context_free(context);
 		return r;

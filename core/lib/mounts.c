@@ -223,14 +223,15 @@ static void refresh(struct mounts *m)
 		m->stale = false;
 }
 
-int mounts_new(struct mounts **ret_mounts)
+int mounts_new(const char *table, struct mounts **ret_mounts)
 {
 	struct mounts *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return -ENOMEM;
 	m->stale = true;
-	m->fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	m->fd = open(table ? table : "/proc/self/mountinfo",
+		     O_RDONLY | O_CLOEXEC);
 	*ret_mounts = m;
 	return 0;
 }

@@ -19,7 +19,8 @@ struct mount_kind {
 	bool remote; /* use the workers */
 };
 
-int mounts_new(struct mounts **ret_mounts);
+/* @table: NULL, or for tests a file in the form of /proc/self/mountinfo. */
+int mounts_new(const char *table, struct mounts **ret_mounts);
 struct mounts *mounts_free(struct mounts *mounts);
 
 /* Ask the kernel again, before the next answer, whether the table changed. */

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/mounts.h"
+#include "tests/lib/test.h"
+
+#include "core/base/util.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+static const char table[] =
+	"21 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n"
+	"22 21 0:30 / /srv/nfs rw,relatime shared:1 - nfs4 h:/x rw,vers=4.2\n"
+	"23 21 0:31 / /srv/local rw - nfs h:/y rw,local_lock=posix,vers=3\n"
+	"24 21 0:32 / /srv/with\\040space rw - nfs h:/z rw,nolock\n"
+	"25 21 0:33 / /srv/ceph rw - ceph mon:/ rw\n"
+	"26 21 0:34 / /srv/ssh rw - fuse.sshfs a:/ rw,user_id=0\n"
+	"27 21 0:35 / /srv/nfs/over rw - tmpfs tmpfs rw\n"
+	"broken line\n"
+	"28 21 0:36 / /srv/lustre rw,flock - lustre l:/ rw,localflock\n";
+
+static struct mounts *read_table(const char *text)
+{
+	const char *path = test_file("mountinfo", 0);
+	struct mounts *mounts;
+	int fd;
+
+	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	assert_int_equal(mounts_new(path, &mounts), 0);
+	return mounts;
+}
+
+static void a_path_gets_the_scope_of_the_longest_mount_point(void **state)
+{
+	static const struct {
+		const char *path, *fs;
+		enum res_scope scope;
+		bool remote;
+	} cases[] = {
+		{ "/images/a", "ext4", RES_SCOPE_HOST, false },
+		{ "/srv/nfs/a", "nfs4", RES_SCOPE_SERVER, true },
+		{ "/srv/nfs", "nfs4", RES_SCOPE_SERVER, true },
+		{ "/srv/nfsx/a", "ext4", RES_SCOPE_HOST, false },
+		{ "/srv/nfs/over/a", "tmpfs", RES_SCOPE_HOST, false },
+		{ "/srv/local/a", "nfs", RES_SCOPE_HOST, true },
+		{ "/srv/with space/a", "nfs", RES_SCOPE_HOST, true },
+		{ "/srv/ceph/a", "ceph", RES_SCOPE_CLUSTER, true },
+		{ "/srv/ssh/a", "fuse.sshfs", RES_SCOPE_HOST, true },
+		{ "/srv/lustre/a", "lustre", RES_SCOPE_HOST, true },
+	};
+	struct mounts *mounts = read_table(table);
+
+	(void)state;
+	assert_true(mounts_any_remote(mounts));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct mount_kind kind;
+
+		mounts_by_path(mounts, cases[i].path, &kind);
+		assert_string_equal(kind.fs, cases[i].fs);
+		assert_int_equal(kind.scope, cases[i].scope);
+		assert_int_equal(kind.remote, cases[i].remote);
+	}
+	mounts_free(mounts);
+}
+
+static void a_device_is_asked_before_the_path(void **state)
+{
+	struct mounts *mounts = read_table(table);
+	struct mount_kind kind;
+
+	(void)state;
+	mounts_by_dev(mounts, makedev(0, 30), "/images/link", &kind);
+	assert_string_equal(kind.fs, "nfs4");
+	mounts_by_dev(mounts, makedev(0, 99), "/srv/ceph/a", &kind);
+	assert_string_equal(kind.fs, "ceph");
+	mounts_by_dev(mounts, makedev(0, 99), NULL, &kind);
+	assert_string_equal(kind.fs, "?");
+	assert_int_equal(kind.scope, RES_SCOPE_HOST);
+	mounts_free(mounts);
+}
+
+static void a_host_without_remote_mounts_says_so(void **state)
+{
+	struct mounts *mounts = read_table(
+		"21 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard\n");
+
+	(void)state;
+	assert_false(mounts_any_remote(mounts));
+	mounts_free(mounts);
+}
+
+static void the_table_of_this_host_can_be_read(void **state)
+{
+	struct mounts *mounts;
+	struct mount_kind kind;
+
+	(void)state;
+	assert_int_equal(mounts_new(NULL, &mounts), 0);
+	mounts_by_path(mounts, "/proc/self", &kind);
+	assert_string_equal(kind.fs, "proc");
+	mounts_by_path(mounts, "relative", &kind);
+	assert_string_not_equal(kind.fs, "?");
+	mounts_free(mounts);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_path_gets_the_scope_of_the_longest_mount_point),
+	cmocka_unit_test(a_device_is_asked_before_the_path),
+	cmocka_unit_test(a_host_without_remote_mounts_says_so),
+	cmocka_unit_test(the_table_of_this_host_can_be_read),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)
