@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/base/util.h"
+#include "core/cli/json.h"
+#include "core/cli/options.h"
+#include "core/cli/status.h"
+#include "include/guestlock.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+/* A running command: one verb with its options. */
+struct cli {
+	const struct verb *verb;
+	struct options options;
+	struct glk_context *context; /* NULL for a verb without one */
+	struct rlimit nofile;	     /* as the user set it; ours is raised */
+	sigset_t mask;		     /* ditto */
+};
+
+struct verb {
+	struct syntax syntax;
+	const char *summary;
+	const char *details; /* for --help; may be NULL */
+	bool no_context;     /* run() makes one itself, if it wants one */
+	int (*run)(struct cli *cli); /* returns an enum status */
+};
+
+extern const struct verb verb_run;
+extern const struct verb verb_attach_disk;
+extern const struct verb verb_detach_disk;
+extern const struct verb verb_ls;
+extern const struct verb verb_who;
+extern const struct verb verb_check;
+extern const struct verb verb_doctor;
+extern const struct verb verb_demo;
+
+/**
+ * cli_main() - run one verb from its command line to its exit code
+ * @argv:	from the verb's name on
+ *
+ * For the verb's own time, RLIMIT_NOFILE is raised as far as it may be, and
+ * descriptors 0 to 2 are open.
+ */
+int cli_main(const struct verb *verb, int argc, char **argv);
+
+/*
+ * Failures. Each says it on stderr as "guestlock: ...", with --json prints it
+ * on stdout, too, and returns the exit code.
+ */
+
+/* On stderr only. @message is escaped already. */
+void cli_say(const char *message);
+
+/* Ditto. */
+int cli_fail(const struct cli *cli, int err, const char *message);
+
+/* @subject is not: "guestlock: SUBJECT: what went wrong". */
+int cli_fail_at(const struct cli *cli, int err, const char *subject);
+
+/* The options' complaint. */
+int cli_fail_options(const struct cli *cli, int err);
+
+/* The library's call failed: every conflict, or else its message. */
+int cli_fail_context(const struct cli *cli, int err);
+
+/* A remark on stderr, unless --quiet. Escapes @subject; NULL for none. */
+void cli_note(const struct cli *cli, const char *subject, const char *text);
+
+/* A note that @denied guests were left out, if any were. */
+void cli_note_denied(const struct cli *cli, size_t denied);
+
+/* Write @value (taken over) to stdout. Return: STATUS_OK, or the failure. */
+int cli_print_json(json_t *value);
+
+/* "guest 'web1' (uuid U, pid P)", for a person. */
+void cli_put_guest(FILE *f, const char *uuid, const char *name, pid_t pid);
+
+/* "guest 'web1' (uuid U, pid P) since T", "process P (EXE)" ... */
+void cli_put_holder(FILE *f, const struct glk_conflict *conflict);
+
+static inline void glk_guest_freep(struct glk_guest **guest)
+{
+	glk_guest_free(*guest);
+}
+
+static inline void glk_guest_list_freep(struct glk_guest_list **list)
+{
+	glk_guest_list_free(*list);
+}
+
+static inline void json_decref_p(json_t **value)
+{
+	json_decref(*value);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/cli/cli.h"
+
+#include "core/cli/text.h"
+
+#include <string.h>
+
+/*
+ * A record in a capsule is what was taken once; the lock and the inode are what
+ * is true now. Drift is where they differ: "lost", the kernel says that the
+ * lock is gone; "replaced", the path leads to another file than the locked one;
+ * "garbled", records that make no sense; "unreadable", the capsule does not
+ * tell. An unreadable guest may be well or not, so it does not pass.
+ */
+struct tally {
+	size_t guests, leases, drift;
+};
+
+static const char *problem_of(const struct glk_lease_info *lease)
+{
+	if (!lease->held)
+		return "lost";
+	return lease->same_file ? NULL : "replaced";
+}
+
+static void say(const struct glk_guest_info *g, const char *path,
+		const char *problem)
+{
+	cli_put_guest(stdout, g->uuid, g->name, g->pid);
+	if (path) {
+		fputs(": ", stdout);
+		text_put(stdout, path, 0);
+	}
+	printf(": %s\n", problem);
+}
+
+/* Report one problem in the way that was asked for. Return: 0 or -1. */
+static int drift(const struct glk_guest_info *g,
+		 const struct glk_lease_info *lease, const char *problem,
+		 json_t *list)
+{
+	json_t *o;
+	int e = 0;
+
+	if (!list) {
+		say(g, lease ? lease->path : NULL, problem);
+		return 0;
+	}
+	o = json_object();
+	if (lease) {
+		e |= json_set_bytes(o, "path", lease->path);
+		e |= json_object_set_new(o, "mode",
+					 json_string(
+						 lease_mode_name(lease->mode)));
+	}
+	e |= json_object_set_new(o, "problem", json_string(problem));
+	return e | json_array_append_new(list, o);
+}
+
+/* @list: where problems go, or NULL to print them. */
+static int check_guest(const struct glk_guest_info *g, struct tally *tally,
+		       json_t *list)
+{
+	int e = 0;
+
+	tally->guests++;
+	tally->leases += g->n_leases;
+	for (size_t i = 0; i < g->n_leases; i++) {
+		const char *problem = problem_of(&g->leases[i]);
+
+		if (!problem)
+			continue;
+		tally->drift++;
+		e |= drift(g, &g->leases[i], problem, list);
+	}
+	if (g->n_garbled) {
+		tally->drift++;
+		e |= drift(g, NULL, "garbled", list);
+	}
+	if (g->error) {
+		tally->drift++;
+		e |= drift(g, NULL, "unreadable", list);
+	}
+	return e;
+}
+
+static json_t *guest_object(const struct glk_guest_info *g, json_t *list)
+{
+	json_t *o = json_object();
+	int e = json_set_bytes(o, "uuid", g->uuid);
+
+	e |= json_set_bytes(o, "name", g->name);
+	e |= json_object_set_new(o, "pid", json_integer(g->pid));
+	e |= json_object_set_new(o, "checked",
+				 json_integer((json_int_t)g->n_leases));
+	e |= json_object_set_new(o, "drift", list);
+	if (!e)
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+/* @guests: a JSON array to add to, or NULL to print. */
+static int visit(const struct glk_guest_info *g, struct tally *tally,
+		 json_t *guests)
+{
+	json_t *list = guests ? json_array() : NULL;
+	int e = check_guest(g, tally, list);
+
+	if (guests)
+		e |= json_array_append_new(guests, guest_object(g, list));
+	return e;
+}
+
+static int visit_all(struct cli *cli, struct tally *tally, json_t *guests,
+		     int *failed)
+{
+	_cleanup_(glk_guest_list_freep) struct glk_guest_list *list = NULL;
+	int r = glk_guest_list_new(cli->context, 0, &list);
+
+	if (r < 0)
+		return r;
+	cli_note_denied(cli, glk_guest_list_denied(list));
+	for (size_t i = 0; i < glk_guest_list_count(list); i++)
+		*failed |= visit(glk_guest_list_get(list, i), tally, guests);
+	return 0;
+}
+
+static int visit_one(struct cli *cli, struct tally *tally, json_t *guests,
+		     int *failed)
+{
+	_cleanup_(glk_guest_freep) struct glk_guest *guest = NULL;
+	const struct glk_guest_info *info = NULL;
+	int r;
+
+	r = glk_guest_adopt(cli->context, cli->options.args[0], &guest);
+	if (r == 0)
+		r = glk_guest_info(guest, &info);
+	if (r == 0)
+		*failed = visit(info, tally, guests);
+	return r;
+}
+
+static int run(struct cli *cli)
+{
+	_cleanup_(json_decref_p) json_t *guests = NULL;
+	struct tally tally = {};
+	int r, failed = 0;
+
+	if (cli->options.json)
+		guests = json_array();
+	r = (cli->options.n_args ? visit_one : visit_all)(cli, &tally, guests,
+							  &failed);
+	if (r < 0)
+		return cli_fail_context(cli, r);
+	if (failed)
+		return cli_fail(cli, -ENOMEM, strerror(ENOMEM));
+	if (guests)
+		r = cli_print_json(json_pack("{s:b,s:O}", "ok", !tally.drift,
+					     "guests", guests));
+	else if (!cli->options.quiet)
+		printf("guests %zu, leases %zu, problems %zu\n", tally.guests,
+		       tally.leases, tally.drift);
+	if (r)
+		return r;
+	return tally.drift ? STATUS_DRIFT : STATUS_OK;
+}
+
+const struct verb verb_check = {
+	.syntax = {
+		.name = "check",
+		.arguments = "[OPTION]... [GUEST]",
+		.options = OPTION_JSON | OPTION_QUIET,
+		.max_args = 1,
+	},
+	.summary = "Check that every recorded lease is really held",
+	.details =
+		"GUEST is a uuid, a name or a pid. The exit code is 0 if all "
+		"is well, and 1 if a lock\nis lost, a disk was replaced "
+		"under it, or records cannot be read.",
+	.run = run,
+};

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/cli/disks.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum option_bit {
+	OPTION_JSON = 1 << 0,
+	OPTION_QUIET = 1 << 1,
+	OPTION_ID = 1 << 2,
+	OPTION_UUID = 1 << 3,
+	OPTION_NAME = 1 << 4,
+	OPTION_DISK = 1 << 5,
+	OPTION_DISKS_FROM = 1 << 6,
+	OPTION_NUL = 1 << 7,
+	OPTION_LEASE = 1 << 8,
+	OPTION_LOCKSPACE = 1 << 9,
+	OPTION_WAIT = 1 << 10,
+	OPTION_HELP = 1 << 11, /* every verb has it */
+};
+
+/* What a verb accepts. */
+struct syntax {
+	const char *name;
+	const char *arguments; /* for the usage line */
+	unsigned options;      /* enum option_bit */
+	unsigned min_args, max_args;
+	bool command; /* the arguments are another program's: they begin at the
+			 first word that is no option of ours, or after -- */
+};
+
+#define ARGS_MANY UINT32_MAX
+
+struct options {
+	bool help, json, quiet, nul;
+	int64_t id; /* -1: none */
+	const char *uuid, *name, *disks_from;
+	struct disks disks;
+	char **args;
+	size_t n_args;
+	char *complaint; /* what is wrong, once options_parse() has failed */
+};
+
+#define OPTIONS_NULL ((struct options){ .id = -1 })
+
+/**
+ * options_parse() - read a verb's command line
+ * @argv:	from the verb's name on, NULL-terminated; may be permuted
+ * @options:	OPTIONS_NULL before; to be freed with options_done(), also
+ *		after a failure
+ *
+ * Goes on after the first mistake, so that --json counts wherever it stands.
+ *
+ * Return: 0; -EINVAL, -EOPNOTSUPP for what a later version will do, with
+ * @options->complaint, whose strings are escaped; -ENOMEM.
+ */
+int options_parse(const struct syntax *syntax, int argc, char **argv,
+		  struct options *options);
+
+/* Add what --disks-from names to the disks. Return: as options_parse(), or
+   negative errno of open(2) and read(2), with a complaint. */
+int options_read_disks(struct options *options);
+
+/* Add PATH[,shared][,readonly]. Return: as options_parse(). */
+int options_add_disk(struct options *options, const char *spec);
+
+/* Keep the first complaint: "@before'subject'@after", the subject escaped;
+   NULL for none. Return: @err, or -ENOMEM. */
+int options_complain(struct options *options, int err, const char *before,
+		     const char *subject, const char *after);
+
+void options_done(struct options *options);
+
+/* "usage: guestlock NAME ..." and a line for each option. */
+void options_help(const struct syntax *syntax, FILE *f);
