@@ -16,22 +16,25 @@
  * The driver's loop: txn_begin() gives the first acts. Perform all of them, in
  * any order or all at once, and feed exactly one event per act to the next
  * txn_step(). When a step gives no acts, the transaction has ended and
- * txn_outcome() tells how.
+ * txn_outcome() tells how. Acts of one kind stand together, by item.
  */
 struct txn;
 
 enum txn_do {
 	_TXN_DO_NONE,
-	TXN_DO_OPEN,	/* open the path for the mode; tell type and id */
+	TXN_DO_OPEN,	/* open the path for the mode; tell type and id; an
+			   error leaves nothing open */
 	TXN_DO_LOCK,	/* take byte 0, then test that byte 2 is free;
 			   if 2 is not, drop 0 again and say TXN_BUSY */
-	TXN_DO_VERIFY,	/* does the path still name the locked inode? */
+	TXN_DO_VERIFY,	/* does the path still name what the item has open? */
 	TXN_DO_INQUIRE, /* who holds it? an enum txn_holder */
 	TXN_DO_RECALL,	/* does this guest hold it already? txn_holder */
 	TXN_DO_PAUSE,	/* come back after delay_ms; item is 0 */
-	TXN_DO_PARK,	/* park every TXN_ITEM_VERIFIED item; item is 0 */
-	TXN_DO_CLOSE,	/* close the item's descriptor; its lock, if any, was
-			   taken by this transaction and goes with it */
+	TXN_DO_PARK,	/* park every TXN_ITEM_VERIFIED item, or with an error
+			   none; there may be none; item is 0 */
+	TXN_DO_CLOSE,	/* close the item's descriptor, if it has one; its lock,
+			   if any, was taken by this transaction and goes with
+			   it */
 };
 
 struct txn_act {
@@ -63,6 +66,24 @@ struct txn_event {
 	struct res_id id;	/* OPEN */
 };
 
+/*
+ *  NEW --> OPENING --> OPEN --> LOCKING --> LOCKED --> VERIFIED --> HELD
+ *   ^       |  |       |  ^      |  |^        |           |
+ *   |       |  |       |  |      |  v|        |           |
+ *   |       |  |       |  `------|-BUSY       |           |
+ *   |       |  |       |         |  |         |           |
+ *   |       |  `-------+---------+--+---------+-----------'
+ *   |       |                    v
+ *   |       |                 CLOSING ----> ALREADY ----> UNDONE
+ *   |       v                  | | |                        ^
+ *   |     FAILED <-------------' | `------------------------'
+ *   `----------------------------'
+ *
+ * Beside that NEW becomes UNDONE if nothing was begun. CLOSING ends in NEW if
+ * the file was replaced and is opened again. BUSY becomes OPEN if it is this
+ * guest that has the lock: like a duplicate it is then verified without a lock
+ * of its own, and closed.
+ */
 enum txn_item_state {
 	TXN_ITEM_NEW,
 	TXN_ITEM_OPENING,
@@ -112,7 +133,8 @@ struct txn_config {
 int txn_new(const struct txn_config *config, struct txn **ret_txn);
 struct txn *txn_free(struct txn *txn);
 
-/* @path is borrowed until txn_free(). Return: 0 or -ENOMEM. */
+/* @path is borrowed until txn_free(). Return: 0, -EALREADY once it has begun,
+   or -ENOMEM. */
 int txn_add(struct txn *txn, const char *path, enum res_mode mode);
 
 /**
@@ -129,15 +151,17 @@ int txn_begin(struct txn *txn, const struct txn_act **ret_acts,
  * @events:	one for each act of the previous step, in any order
  *
  * Return: 0; -EPROTO if the events do not answer the acts (nothing changes:
- * our driver's bug); or -ENOMEM, after which txn_abort() still works.
+ * our driver's bug); or -ENOTRECOVERABLE for a bug of our own, after which
+ * txn_abort() still works.
  */
 int txn_step(struct txn *txn, const struct txn_event *events, size_t n_events,
 	     const struct txn_act **ret_acts, size_t *ret_n_acts);
 
 /*
  * Give up: instead of answering the current acts (which the driver has stopped
- * or ignores), get the acts that undo everything taken. @error becomes
- * txn_error(). Needs no memory. An ended transaction gives no acts.
+ * or ignores), get the acts that undo everything taken, to be performed and
+ * answered as always. @error becomes txn_error(). Needs no memory. An ended
+ * transaction gives no acts. A PARK that was done cannot be ignored: answer it.
  */
 void txn_abort(struct txn *txn, int error, const struct txn_act **ret_acts,
 	       size_t *ret_n_acts);
@@ -149,3 +173,7 @@ int txn_error(const struct txn *txn);
 
 size_t txn_count(const struct txn *txn);
 const struct txn_item *txn_item(const struct txn *txn, size_t i);
+
+/* For messages about bugs. Static. */
+const char *txn_phase_name(const struct txn *txn);
+const char *txn_item_state_name(enum txn_item_state state);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lease/txn.h"
+
+/*
+ * The items of one transaction, internal to core/lease: their states, what was
+ * asked about each, how many are in each state, and which are the same file.
+ */
+struct slot {
+	struct txn_item item;
+	uint8_t asked; /* enum txn_do that is to be answered */
+	/*
+	 * enum txn_item_state that CLOSING ends in. ALREADY also marks, while
+	 * it is open, an item that needs no lock of its own.
+	 */
+	uint8_t goal;
+	bool recalled;
+	uint32_t seen; /* in this step of the transaction */
+};
+
+struct items {
+	struct slot *slots;
+	size_t n, cap;
+	size_t count[_TXN_ITEM_N];
+	size_t n_failed;  /* with an error, closed or not */
+	size_t n_hard;	  /* of these, other than -EBUSY */
+	uint32_t allowed; /* states, by the phase */
+	uint32_t *table;  /* of indices, by id */
+	size_t table_size;
+	bool broken; /* a forbidden move was tried: our bug */
+};
+
+void items_done(struct items *items);
+
+/* Return: 0 or -ENOMEM. */
+int items_add(struct items *items, const char *path, enum res_mode mode);
+
+/* Allocate the table for items_merge(). Return: 0 or -ENOMEM. */
+int items_seal(struct items *items);
+
+/* A move that the table or the phase forbids marks @items as broken. */
+void items_move(struct items *items, struct slot *slot, enum txn_item_state to);
+
+/* The states that some item is in, as a mask. */
+uint32_t items_present(const struct items *items);
+
+void items_fail(struct items *items, struct slot *slot, int error);
+
+/* The item needs no lock of its own; @same_as or UINT32_MAX. */
+void items_spare(struct items *items, struct slot *slot, uint32_t same_as);
+
+static inline bool slot_is_spare(const struct slot *slot)
+{
+	return slot->goal == TXN_ITEM_ALREADY;
+}
+
+/* Close it and open it again. */
+void items_reopen(struct items *items, struct slot *slot);
+
+/* A CLOSE was answered. */
+void items_closed(struct items *items, struct slot *slot);
+
+/*
+ * Of newly opened items that are the same file, or the same as an item that is
+ * verified, all but the first need no lock; or they fail, if the modes differ.
+ */
+void items_merge(struct items *items);
+
+/*
+ * After verification: a duplicate is as good as the item that it duplicates.
+ * Let go of every item that is not needed.
+ */
+void items_shed(struct items *items);
+
+/* Bring every item to, or on its way to, FAILED or UNDONE. */
+void items_undo(struct items *items);
