@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# bash completion for guestlock(8)
+
+# Names are chosen by guests: offer plain ones only, and never let the shell
+# expand one (compgen -W would).
+_guestlock_guests() {
+	local cur=$1 uuid name
+
+	while read -r uuid _ _ _ _ name; do
+		[[ $uuid == "$cur"* ]] && COMPREPLY+=("$uuid")
+		# "3 (1 lost)" is three words.
+		[[ $name == "("*" lost)  "* ]] && name=${name#* lost)  }
+		[[ $name =~ ^[A-Za-z0-9._:@-]+$ && $name != - &&
+			$name == "$cur"* ]] && COMPREPLY+=("$name")
+	done < <(guestlock ls --quiet 2>/dev/null | tail -n +2)
+}
+
+_guestlock_words() {
+	local cur=$1 word
+
+	shift
+	for word; do
+		[[ $word == "$cur"* ]] && COMPREPLY+=("$word")
+	done
+}
+
+_guestlock_files() {
+	local file
+
+	compopt -o filenames 2>/dev/null
+	while IFS= read -r file; do
+		COMPREPLY+=("$file")
+	done < <(compgen -f -- "$1")
+}
+
+_guestlock_options() {
+	local cur=$1 verb=$2
+	local -a words=(--json --quiet --help)
+
+	case $verb in
+	run)
+		words+=(--id --uuid --name --disk --disks-from --null
+			--wait --lease --lockspace)
+		;;
+	attach-disk | detach-disk)
+		words+=(--disks-from --null)
+		;;
+	esac
+	_guestlock_words "$cur" "${words[@]}"
+}
+
+# Which word after the verb begins COMMAND, or the GUEST? Prints its index.
+_guestlock_first() {
+	local i
+
+	for ((i = 2; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--)
+			echo $((i + 1))
+			return
+			;;
+		--disk | --disks-from | --id | --uuid | --name | --wait | \
+			--lease | --lockspace)
+			((i++))
+			;;
+		-*) ;;
+		*)
+			echo "$i"
+			return
+			;;
+		esac
+	done
+	echo "$i"
+}
+
+_guestlock() {
+	local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} first
+
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		_guestlock_words "$cur" run attach-disk detach-disk ls who \
+			check doctor demo --help --version
+		return
+	fi
+	first=$(_guestlock_first)
+	if [[ $verb == run ]] && ((COMP_CWORD > first)); then
+		declare -F _command_offset >/dev/null &&
+			_command_offset "$first"
+		return
+	fi
+	case ${COMP_WORDS[COMP_CWORD - 1]} in
+	--disk | --disks-from | --lockspace)
+		_guestlock_files "$cur"
+		return
+		;;
+	--id | --uuid | --name | --wait | --lease)
+		return
+		;;
+	esac
+	if [[ $cur == -* ]]; then
+		_guestlock_options "$cur" "$verb"
+		return
+	fi
+	case $verb in
+	attach-disk | detach-disk)
+		if ((COMP_CWORD == first)); then
+			_guestlock_guests "$cur"
+		else
+			_guestlock_files "$cur"
+		fi
+		;;
+	ls | check)
+		((COMP_CWORD == first)) && _guestlock_guests "$cur"
+		;;
+	run)
+		while IFS= read -r first; do
+			COMPREPLY+=("$first")
+		done < <(compgen -c -- "$cur")
+		;;
+	who | doctor)
+		_guestlock_files "$cur"
+		;;
+	esac
+}
+
+complete -F _guestlock guestlock
