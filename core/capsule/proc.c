@@ -2,46 +2,27 @@
 #include "core/capsule/proc.h"
 
 #include "core/base/clock.h"
-#include "core/base/compat.h"
 #include "core/base/util.h"
-#include "core/capsule/fdinfo.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 /*
- * A process is named here only after a refusal, and then somebody waits for the
- * answer, on a host with perhaps 1000 guests of 100 descriptors each. So a walk
- * reads little: two directories a process and one link a descriptor. What the
- * link says (socket:[N], anon_inode:…, pipe:[N]) tells most descriptors apart
- * without opening their fdinfo, which is 5 times as dear and, for an io_uring
- * or an epoll set, long.
- *
- * Which file is a lock on? The "lock:" line names the superblock's device and
- * i_ino. fstat(2) tells something else on btrfs, whose subvolumes have devices
- * of their own, so that all of them share device and numbers in that line
- * (measured: two files of two subvolumes, one text); and on overlayfs, where
- * the device differs for files of a lower layer on another file system. So
- * the line is not compared at all. It only has to cover the byte. Then
- * statx(2) through /proc/PID/fd/FD tells the identity, in the terms of
- * fstat(2), with AT_STATX_DONT_SYNC, so that no server is asked. That happens
- * only for descriptors that do hold a lock on the byte. One ambiguity is left:
- * an overlay's upper file opened below the overlay can have the identity of the
- * overlay's file, though locks on them do not conflict.
- *
- * A walk is no snapshot. A process that forks or passes descriptors around
- * meanwhile may be missed or seen twice.
+ * A killed process keeps its locks until the kernel has closed its files, tens
+ * of ms later for a big guest, minutes if it dumps core. From the outside that
+ * is seen in /proc/PID/stat, which everybody may read: first SIGKILL is pending
+ * in every thread, then flags say PF_SIGNALED, then PF_EXITING, then the state
+ * is Z. The first thread may end alone, and its zombie stands for a process
+ * that lives on; then all the threads have to be looked at.
  */
 
-#define PF_EXITING 0x4 /* include/linux/sched.h */
+#define PF_EXITING 0x4	  /* include/linux/sched.h */
+#define PF_SIGNALED 0x400 /* killed by a signal, perhaps dumping core */
 #define STAT_SIZE 1024
-#define FDS_PER_LOOK 64 /* at the clock */
 
 int proc_stat_parse(const char *line, struct proc_stat *ret_stat)
 {
@@ -60,13 +41,13 @@ int proc_stat_parse(const char *line, struct proc_stat *ret_stat)
 	return 0;
 }
 
-static int read_stat(int at, const char *path, struct proc_stat *ret_stat)
+static int read_stat(const char *path, struct proc_stat *ret_stat)
 {
 	_cleanup_(fd_closep) int fd = -1;
 	char line[STAT_SIZE];
 	ssize_t n;
 
-	fd = openat(at, path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	n = read(fd, line, sizeof(line) - 1);
@@ -81,7 +62,7 @@ static int pid_stat(pid_t pid, struct proc_stat *ret_stat)
 	char path[48];
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	return read_stat(AT_FDCWD, path, ret_stat);
+	return read_stat(path, ret_stat);
 }
 
 int proc_start_time(pid_t pid, uint64_t *ret_start)
@@ -107,68 +88,30 @@ uint64_t proc_start_to_realtime(uint64_t start)
 static bool stat_is_dying(const struct proc_stat *st)
 {
 	return st->state == 'Z' || st->state == 'X' ||
-	       (st->flags & PF_EXITING) ||
+	       (st->flags & (PF_EXITING | PF_SIGNALED)) ||
 	       (st->pending & UINT64_C(1) << (SIGKILL - 1));
-}
-
-/* The entries of a directory whose names are decimal numbers. */
-struct numbers {
-	int dir;
-	size_t pos, fill;
-	char buf[8192] __attribute__((__aligned__(8)));
-};
-
-static int parse_number(const char *s)
-{
-	char *end;
-	long n = strtol(s, &end, 10);
-
-	return *s < '0' || *s > '9' || *end || n > INT_MAX ? -1 : (int)n;
-}
-
-/* Return: 1 with @ret_number, 0 at the end, or negative errno. */
-static int numbers_next(struct numbers *numbers, int *ret_number)
-{
-	for (;;) {
-		struct dirent64 *entry;
-		int number;
-
-		if (numbers->pos == numbers->fill) {
-			ssize_t n = getdents64(numbers->dir, numbers->buf,
-					       sizeof(numbers->buf));
-
-			if (n <= 0)
-				return n < 0 ? -errno : 0;
-			numbers->pos = 0;
-			numbers->fill = (size_t)n;
-		}
-		entry = (void *)(numbers->buf + numbers->pos);
-		numbers->pos += entry->d_reclen;
-		number = parse_number(entry->d_name);
-		if (number >= 0) {
-			*ret_number = number;
-			return 1;
-		}
-	}
 }
 
 static bool all_threads_are_dying(pid_t pid)
 {
-	_cleanup_(fd_closep) int dir = -1;
-	struct numbers tids = {};
-	char path[32];
-	int tid;
+	bool dying = true;
+	struct dirent *entry;
+	char path[300];
+	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = tids.dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	while (dir >= 0 && numbers_next(&tids, &tid) > 0) {
+	dir = opendir(path);
+	while (dir && dying && (entry = readdir(dir))) {
 		struct proc_stat st;
 
-		snprintf(path, sizeof(path), "%d/stat", tid);
-		if (read_stat(dir, path, &st) == 0 && !stat_is_dying(&st))
-			return false;
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid,
+			 entry->d_name);
+		dying = entry->d_name[0] == '.' || read_stat(path, &st) < 0 ||
+			stat_is_dying(&st);
 	}
-	return true;
+	if (dir)
+		closedir(dir);
+	return dying;
 }
 
 bool proc_is_dying(pid_t pid)
@@ -196,273 +139,4 @@ void proc_exe(pid_t pid, char *buf, size_t size)
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
 	n = readlink(path, buf, size - 1);
 	buf[MAX(n, 0)] = '\0';
-}
-
-/* One descriptor of one process, as the walk passes by. */
-struct spot {
-	pid_t pid;
-	int fd;
-	int pid_dir; /* O_PATH */
-	int fd_dir;
-	const char *link; /* what /proc/PID/fd/FD says, perhaps cut short */
-};
-
-struct walk {
-	uint64_t deadline;
-	int (*visit)(void *arg, const struct spot *spot); /* 1 stops it */
-	void *arg;
-	struct numbers pids, fds;
-};
-
-static bool errno_is_theirs(int e)
-{
-	return e == ENOENT || e == ESRCH || e == EACCES || e == EPERM;
-}
-
-static int walk_fds(struct walk *walk, struct spot *spot)
-{
-	char name[16], link[64];
-	unsigned count = 0;
-	int r;
-
-	walk->fds.dir = spot->fd_dir;
-	walk->fds.pos = walk->fds.fill = 0;
-	while ((r = numbers_next(&walk->fds, &spot->fd)) > 0) {
-		ssize_t n;
-
-		if (count++ % FDS_PER_LOOK == 0 && clock_now() > walk->deadline)
-			return -ETIME;
-		snprintf(name, sizeof(name), "%d", spot->fd);
-		n = readlinkat(spot->fd_dir, name, link, sizeof(link) - 1);
-		if (n < 0)
-			continue;
-		link[n] = '\0';
-		spot->link = link;
-		r = walk->visit(walk->arg, spot);
-		if (r)
-			return r;
-	}
-	return errno_is_theirs(-r) ? 0 : r;
-}
-
-static int walk_pid(struct walk *walk, int proc, pid_t pid)
-{
-	_cleanup_(fd_closep) int pid_dir = -1, fd_dir = -1;
-	struct spot spot = { .pid = pid };
-	char name[16];
-
-	snprintf(name, sizeof(name), "%d", pid);
-	pid_dir = openat(proc, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (pid_dir >= 0)
-		fd_dir = openat(pid_dir, "fd",
-				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd_dir < 0)
-		return errno_is_theirs(errno) ? 0 : -errno;
-	spot.pid_dir = pid_dir;
-	spot.fd_dir = fd_dir;
-	return walk_fds(walk, &spot);
-}
-
-/* Return: 0, -ETIME, or negative errno; -ENOSYS without /proc. */
-static int walk_run(struct walk *walk)
-{
-	_cleanup_(fd_closep) int proc = -1;
-	bool any = false;
-	int pid, r;
-
-	proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (proc < 0)
-		return errno == ENOENT ? -ENOSYS : -errno;
-	walk->pids.dir = proc;
-	while ((r = numbers_next(&walk->pids, &pid)) > 0) {
-		any = true;
-		if (clock_now() > walk->deadline)
-			return -ETIME;
-		r = walk_pid(walk, proc, pid);
-		if (r)
-			return MIN(r, 0);
-	}
-	if (r == 0 && !any)
-		return -ENOSYS;
-	return r;
-}
-
-struct socket_search {
-	const uint32_t *inos;
-	size_t n;
-	bool (*found)(void *arg, uint32_t ino, pid_t pid, int fd);
-	void *arg;
-};
-
-static int compare_ino(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static int visit_socket(void *arg, const struct spot *spot)
-{
-	struct socket_search *search = arg;
-	uint32_t ino;
-
-	if (sscanf(spot->link, "socket:[%" SCNu32 "]", &ino) != 1)
-		return 0;
-	if (!bsearch(&ino, search->inos, search->n, sizeof(ino), compare_ino))
-		return 0;
-	return search->found(search->arg, ino, spot->pid, spot->fd);
-}
-
-int proc_find_socket(const uint32_t *inos, size_t n, uint64_t deadline,
-		     bool (*found)(void *arg, uint32_t ino, pid_t pid, int fd),
-		     void *arg)
-{
-	struct socket_search search = { inos, n, found, arg };
-	struct walk walk = { .deadline = deadline,
-			     .visit = visit_socket,
-			     .arg = &search };
-
-	return walk_run(&walk);
-}
-
-/* Sockets and the like have no locks of ours, and their fdinfo may be long. */
-static bool link_is_no_file(const char *link)
-{
-	return !strncmp(link, "socket:", 7) || !strncmp(link, "pipe:", 5) ||
-	       !strncmp(link, "anon_inode:", 11);
-}
-
-static int spot_id(const struct spot *spot, struct res_id *ret_id)
-{
-	struct statx st;
-	char name[16];
-
-	snprintf(name, sizeof(name), "%d", spot->fd);
-	if (statx(spot->fd_dir, name, AT_STATX_DONT_SYNC, STATX_INO, &st) < 0)
-		return -errno;
-	ret_id->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
-	ret_id->ino = st.stx_ino;
-	return 0;
-}
-
-struct locker_search {
-	const struct proc_point *points;
-	size_t n;
-	bool (*found)(void *arg, const struct proc_locker *locker);
-	void *arg;
-	const struct spot *spot;
-	struct res_id id; /* of the spot */
-	bool has_id, stop;
-};
-
-/* The first point from @i on that this lock may be about. */
-static size_t next_covered(const struct locker_search *search, size_t i,
-			   const struct fdinfo_lock *lock)
-{
-	while (i < search->n && !fdinfo_covers(lock, search->points[i].byte))
-		i++;
-	return i;
-}
-
-static bool found_lock(void *arg, const struct fdinfo_lock *lock)
-{
-	struct locker_search *search = arg;
-	struct proc_locker locker = { .pid = search->spot->pid,
-				      .fd = search->spot->fd,
-				      .type = lock->type,
-				      .ofd = lock->kind == FDINFO_OFD };
-	size_t i = next_covered(search, 0, lock);
-
-	if (i == search->n)
-		return false;
-	if (!search->has_id && spot_id(search->spot, &search->id) < 0)
-		return true; /* closed meanwhile */
-	search->has_id = true;
-	for (; i < search->n && !search->stop;
-	     i = next_covered(search, i + 1, lock)) {
-		locker.point = i;
-		if (res_id_equal(search->points[i].id, search->id))
-			search->stop = search->found(search->arg, &locker);
-	}
-	return search->stop;
-}
-
-static int visit_locker(void *arg, const struct spot *spot)
-{
-	struct locker_search *search = arg;
-	_cleanup_(fd_closep) int info = -1;
-	char path[32];
-
-	if (link_is_no_file(spot->link))
-		return 0;
-	snprintf(path, sizeof(path), "fdinfo/%d", spot->fd);
-	info = openat(spot->pid_dir, path, O_RDONLY | O_CLOEXEC);
-	if (info < 0)
-		return errno_is_theirs(errno) ? 0 : -errno;
-	search->spot = spot;
-	search->has_id = false;
-	fdinfo_read(info, found_lock, search); /* fails if they are gone */
-	return search->stop;
-}
-
-int proc_find_lockers(
-	const struct proc_point *points, size_t n, uint64_t deadline,
-	bool (*found)(void *arg, const struct proc_locker *locker), void *arg)
-{
-	struct locker_search search = {
-		.points = points,
-		.n = n,
-		.found = found,
-		.arg = arg,
-	};
-	struct walk walk = {
-		.deadline = deadline,
-		.visit = visit_locker,
-		.arg = &search,
-	};
-
-	return walk_run(&walk);
-}
-
-struct each_locker {
-	bool (*found)(void *arg, pid_t pid, int fd, short type, bool ofd);
-	void *arg;
-};
-
-static bool each_locker(void *arg, const struct proc_locker *locker)
-{
-	struct each_locker *each = arg;
-
-	return each->found(each->arg, locker->pid, locker->fd, locker->type,
-			   locker->ofd);
-}
-
-int proc_each_locker(struct res_id id, long byte, uint64_t deadline,
-		     bool (*found)(void *arg, pid_t pid, int fd, short type,
-				   bool ofd),
-		     void *arg)
-{
-	struct proc_point point = { id, byte };
-	struct each_locker each = { found, arg };
-
-	return proc_find_lockers(&point, 1, deadline, each_locker, &each);
-}
-
-static bool take_pid(void *arg, const struct proc_locker *locker)
-{
-	*(pid_t *)arg = locker->pid;
-	return true;
-}
-
-int proc_find_locker(struct res_id id, long byte, uint64_t deadline,
-		     pid_t *ret_pid)
-{
-	struct proc_point point = { id, byte };
-	pid_t pid = 0;
-	int r = proc_find_lockers(&point, 1, deadline, take_pid, &pid);
-
-	if (!pid)
-		return r < 0 ? r : -ENOENT;
-	*ret_pid = pid;
-	return 0;
 }

@@ -20,8 +20,8 @@ int proc_start_time(pid_t pid, uint64_t *ret_start);
 uint64_t proc_start_to_realtime(uint64_t start);
 
 /*
- * Gone, a zombie, or on its way out (PF_EXITING, or SIGKILL pending, in
- * /proc/PID/stat), in all its threads.
+ * Gone, a zombie, or on its way out (PF_EXITING, PF_SIGNALED or SIGKILL pending
+ * in /proc/PID/stat), in all its threads. A core dump is on the way out too.
  */
 bool proc_is_dying(pid_t pid);
 
