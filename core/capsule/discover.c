@@ -74,9 +74,9 @@ static int discovery_add(struct discovery *d, const char *name, size_t len,
 {
 	struct name_parts parts;
 
-	if (name_parse(name, len, &parts) < 0)
+	if (d->uuid && !name_has_uuid(name, len, d->uuid))
 		return 0;
-	if (d->uuid && memcmp(d->uuid, &parts.uuid, sizeof(parts.uuid)))
+	if (name_parse(name, len, &parts) < 0)
 		return 0;
 	entry->uuid = parts.uuid;
 	entry->hint_pid = parts.pid;

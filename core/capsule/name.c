@@ -22,6 +22,16 @@ bool name_has_prefix(const char *name, size_t len)
 	       !memcmp(name, NAME_PREFIX, strlen(NAME_PREFIX));
 }
 
+bool name_has_uuid(const char *name, size_t len, const struct uuid *uuid)
+{
+	char text[UUID_STRLEN + 1];
+
+	return name_has_prefix(name, len) &&
+	       len > strlen(NAME_PREFIX) + UUID_STRLEN &&
+	       !memcmp(name + strlen(NAME_PREFIX), uuid_format(uuid, text),
+		       UUID_STRLEN);
+}
+
 int name_format(const struct name_parts *parts, char *buf, size_t size)
 {
 	char uuid[UUID_STRLEN + 1];

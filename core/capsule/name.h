@@ -42,3 +42,6 @@ int name_parse(const char *name, size_t len, struct name_parts *ret_parts);
 
 /* Does it claim to be a capsule's, of this version? */
 bool name_has_prefix(const char *name, size_t len);
+
+/* Does it claim to be a capsule's of this guest? Much faster than parsing. */
+bool name_has_uuid(const char *name, size_t len, const struct uuid *uuid);

@@ -145,6 +145,21 @@ static void the_prefix_tells_our_version(void **state)
 	assert_false(name_has_prefix("", 0));
 }
 
+static void the_uuid_is_told_without_parsing(void **state)
+{
+	static const char name[] = "guestlock/1/" UUID "/1/3/rubbish";
+	struct uuid uuid;
+
+	(void)state;
+	assert_int_equal(uuid_parse(UUID, &uuid), 0);
+	assert_true(name_has_uuid(name, strlen(name), &uuid));
+	assert_false(name_has_uuid(name, 12 + UUID_STRLEN, &uuid));
+	assert_false(name_has_uuid(name, 20, &uuid));
+	assert_false(name_has_uuid(name + 1, strlen(name) - 1, &uuid));
+	uuid.b[15] ^= 1;
+	assert_false(name_has_uuid(name, strlen(name), &uuid));
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_name_reads_as_it_was_written),
 	cmocka_unit_test(the_longest_name_fits_a_socket_address),
@@ -153,6 +168,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(zero_bytes_and_padding_are_no_part_of_a_name),
 	cmocka_unit_test(a_bad_name_changes_nothing),
 	cmocka_unit_test(the_prefix_tells_our_version),
+	cmocka_unit_test(the_uuid_is_told_without_parsing),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)
