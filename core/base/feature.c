@@ -20,6 +20,7 @@ static const char *const feature_names[_FEATURE_N] = {
 	[FEATURE_UDIAG_UID] = "udiag-uid",
 	[FEATURE_UNIX_DIAG] = "unix-diag",
 	[FEATURE_STATMOUNT] = "statmount",
+	[FEATURE_THREAD_CANCEL] = "thread-cancel",
 };
 
 static pthread_once_t feature_once = PTHREAD_ONCE_INIT;

@@ -22,6 +22,7 @@ enum feature {
 	FEATURE_UDIAG_UID,     /* UDIAG_SHOW_UID, 5.3 */
 	FEATURE_UNIX_DIAG,     /* sock_diag for AF_UNIX */
 	FEATURE_STATMOUNT,     /* statmount(2), 6.8 */
+	FEATURE_THREAD_CANCEL, /* pthread_cancel() of a waiting worker */
 	_FEATURE_N,
 };
 
