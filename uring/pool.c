@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "uring/pool.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+#include "uring/worker.h"
+
+/*
+ * The batch in the middle: engine_run() adds operations, workers take them.
+ *
+ * The queue holds pointers to the caller's operations; a worker that takes one
+ * copies it and duplicates its descriptor, both under the lock. So the engine
+ * can let go of any operation at any instant by clearing the worker's pointer:
+ * the worker then finds itself an orphan, undoes what it did and forgets it.
+ * Copies are made by those at work only, at most max_workers of them: a batch
+ * of 2000 locks does not need 2000 descriptors more.
+ *
+ * A close cannot be undone or left undone: the number is the engine's from the
+ * start, so closes that nobody got to are remembered as bare numbers.
+ *
+ * Workers that hang for good keep counting against max_workers: a dead server
+ * costs that many threads and no more. Local opens have POOL_OPENERS places of
+ * their own beside them. 64 threads at once cost 2 to 9 ms to start, so one is
+ * started only where work waits that no idle worker will take.
+ *
+ * Waiting locks are cancelled rather than abandoned, and pool_finish() waits a
+ * moment for them to be undone: when the caller gets its -ETIME, nobody holds
+ * the lock, unless the wait is stuck in a file system.
+ */
+
+int pool_new(unsigned max_workers, struct pool **ret_pool)
+{
+	struct pool *pool = calloc(1, sizeof(*pool));
+	int r;
+
+	if (!pool)
+		return -ENOMEM;
+	r = waker_init(&pool->waker);
+	if (r) {
+		free(pool);
+		return r;
+	}
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->work, NULL);
+	pool->refs = 1;
+	pool->max_workers = max_workers ? max_workers : POOL_WORKERS;
+	*ret_pool = pool;
+	return 0;
+}
+
+void pool_unref_locked(struct pool *pool)
+{
+	bool last = --pool->refs == 0;
+
+	pthread_mutex_unlock(&pool->lock);
+	if (!last)
+		return;
+	waker_deinit(&pool->waker);
+	pthread_cond_destroy(&pool->work);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool->queue);
+	free(pool->closes);
+	free(pool);
+}
+
+/* Detach those that hang; return those that will end now. */
+static struct worker *part_workers(struct pool *pool)
+{
+	struct worker *ending = NULL, *next;
+
+	for (struct worker *w = pool->workers; w; w = next) {
+		next = w->next;
+		if (w->detached)
+			continue;
+		if (w->state != WORKER_IDLE || pool->n_closes) {
+			w->detached = true;
+			pthread_detach(w->thread);
+			continue;
+		}
+		worker_unlink(w);
+		w->next = ending;
+		ending = w;
+	}
+	return ending;
+}
+
+struct pool *pool_free(struct pool *pool)
+{
+	struct worker *ending, *next;
+
+	if (!pool)
+		return NULL;
+	pthread_mutex_lock(&pool->lock);
+	pool->closed = true;
+	waker_detach(&pool->waker);
+	if (!pool->n_workers)
+		while (pool->n_closes)
+			close(pool->closes[--pool->n_closes]);
+	ending = part_workers(pool);
+	pthread_cond_broadcast(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+	for (struct worker *w = ending; w; w = next) {
+		next = w->next;
+		pthread_join(w->thread, NULL);
+		worker_free(w);
+	}
+	pthread_mutex_lock(&pool->lock);
+	pool_unref_locked(pool);
+	return NULL;
+}
+
+void pool_attach(struct pool *pool, struct ring *ring)
+{
+	pthread_mutex_lock(&pool->lock);
+	if (ring)
+		waker_attach(&pool->waker, ring);
+	else
+		waker_detach(&pool->waker);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+static int make_room(struct pool *pool, const struct op *op)
+{
+	if (pool->tail == pool->size) {
+		size_t size = pool->size ? 2 * pool->size : 64;
+		struct op **queue =
+			reallocarray(pool->queue, size, sizeof(*queue));
+
+		if (!queue)
+			return -ENOMEM;
+		pool->queue = queue;
+		pool->size = size;
+	}
+	if (op->kind == OP_CLOSE &&
+	    pool->n_closes + pool->tail >= pool->closes_size) {
+		size_t size = pool->n_closes + pool->size;
+		int *closes = reallocarray(pool->closes, size, sizeof(*closes));
+
+		if (!closes)
+			return -ENOMEM;
+		pool->closes = closes;
+		pool->closes_size = size;
+	}
+	return 0;
+}
+
+static bool wants_worker(const struct pool *pool, const struct op *op)
+{
+	size_t able = pool->n_workers - pool->n_orphans;
+	size_t n_other = pool->outstanding - pool->n_local;
+	size_t want = MIN(n_other, pool->max_workers) +
+		      MIN(pool->n_local, POOL_OPENERS);
+	unsigned limit = pool->max_workers;
+
+	if (worker_opens_locally(op))
+		limit += POOL_OPENERS;
+	return able < want && pool->n_workers < limit;
+}
+
+static void enqueue(struct pool *pool, struct op *op, bool back_out)
+{
+	int by = back_out ? -1 : 1;
+
+	if (!back_out)
+		pool->queue[pool->tail] = op;
+	pool->tail += by;
+	pool->outstanding += by;
+	if (worker_opens_locally(op))
+		pool->n_local += by;
+}
+
+int pool_add(struct pool *pool, struct op *op)
+{
+	int r;
+
+	pthread_mutex_lock(&pool->lock);
+	r = make_room(pool, op);
+	if (!r) {
+		enqueue(pool, op, false);
+		if (wants_worker(pool, op))
+			r = worker_start_locked(pool);
+		else
+			pthread_cond_signal(&pool->work);
+		/* Without a new one the old ones do it. */
+		if (r && pool->n_workers > pool->n_orphans)
+			r = 0;
+		if (r)
+			enqueue(pool, op, true);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return r;
+}
+
+static void abandon(struct pool *pool, int error)
+{
+	for (; pool->head < pool->tail; pool->head++) {
+		struct op *op = pool->queue[pool->head];
+
+		if (op->kind == OP_CLOSE)
+			pool->closes[pool->n_closes++] = op->fd;
+		op->res = error;
+	}
+	for (struct worker *w = pool->workers; w; w = w->next) {
+		if (!w->op)
+			continue;
+		if (w->state != WORKER_COMMITTED)
+			w->op->res = error;
+		w->op = NULL;
+		pool->n_orphans++;
+		if (w->state == WORKER_WAITING)
+			worker_cancel_locked(w);
+	}
+	pool->outstanding = pool->n_local = 0;
+	if (pool->n_closes)
+		pthread_cond_broadcast(&pool->work);
+}
+
+/* Cancelled waits have a moment to be undone; then they are on their own. */
+static void see_off(struct pool *pool)
+{
+	uint64_t leave_by = deadline_in_ms(POOL_LEAVE_MS);
+
+	while (pool->n_leaving && clock_now() < leave_by)
+		waker_wait(&pool->waker, &pool->lock, leave_by);
+	for (struct worker *w = pool->workers; w && pool->n_leaving;
+	     w = w->next) {
+		pool->n_leaving -= w->leaving;
+		w->leaving = false;
+	}
+}
+
+void pool_finish(struct pool *pool, uint64_t deadline)
+{
+	pthread_mutex_lock(&pool->lock);
+	while (pool->outstanding && !pool->cancelled && clock_now() < deadline)
+		waker_wait(&pool->waker, &pool->lock, deadline);
+	if (pool->outstanding) {
+		abandon(pool, pool->cancelled ? -ECANCELED : -ETIME);
+		pool->cancelled = false;
+	}
+	if (pool->n_leaving)
+		see_off(pool);
+	pool->head = pool->tail = 0;
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void pool_cancel(struct pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->cancelled = true;
+	waker_wake(&pool->waker);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+bool pool_take_cancel(struct pool *pool)
+{
+	if (!pool->cancelled)
+		return false;
+	pthread_mutex_lock(&pool->lock);
+	pool->cancelled = false;
+	pthread_mutex_unlock(&pool->lock);
+	return true;
+}

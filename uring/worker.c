@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "uring/worker.h"
+
+#include "core/base/clock.h"
+#include "core/base/compat.h"
+#include "core/base/feature.h"
+#include "core/base/util.h"
+#include "uring/held.h"
+#include "uring/local.h"
+#include "uring/pool.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+/*
+ * A thread for what may take long. io_uring has no lock operation, and a lock
+ * on a network file system is a round trip in fcntl(2); so is an open there.
+ *
+ * Stopping a wait. fcntl(F_OFD_SETLKW) can only be interrupted by a signal, and
+ * a library has no signal to install a handler for. But it is a cancellation
+ * point, and glibc has a signal of its own for that: pthread_cancel() ends the
+ * wait and with it the thread, whose cleanup handler does what the thread would
+ * have done. Cancellation is enabled around that one call only. The signal may
+ * arrive when the lock has just been granted, and no one can tell: so the
+ * handler always drops the lock. (At work in 0.1 ms here.) glibc ends the
+ * process if it cannot load libgcc_s.so.1 to unwind the thread; in a chroot or
+ * a sandbox that may happen, so it is loaded before the first worker starts,
+ * and without it a wait is a try every 1 to 20 ms.
+ *
+ * Dropping a lock gives back what the description had before (uring/held.h).
+ *
+ * A duplicate of the caller's descriptor is closed before the caller learns the
+ * result, or the caller's own close would not be the last one. That close is
+ * one more round trip on FUSE. If it hangs, the result is out already: see
+ * WORKER_COMMITTED.
+ *
+ * All signals are blocked, so that no handler of the host runs here. What hangs
+ * in the kernel beyond any signal is left alone: its thread goes on by itself,
+ * undoes its work whenever it comes back, and holds a reference on the pool. An
+ * execve(2) of the process waits for such a thread, and so does its end.
+ */
+
+#define STACK_SIZE (256 * 1024)
+#define POLL_FIRST NSEC_PER_MSEC
+#define POLL_LAST (20 * NSEC_PER_MSEC)
+
+static pthread_once_t can_cancel_once = PTHREAD_ONCE_INIT;
+static bool can_cancel;
+
+static void find_out_cancel(void)
+{
+	can_cancel = feature_allowed(FEATURE_THREAD_CANCEL);
+#ifdef __GLIBC__
+	if (can_cancel)
+		can_cancel = dlopen("libgcc_s.so.1", RTLD_NOW) != NULL;
+#endif
+}
+
+static void worker_link(struct worker *w)
+{
+	w->next = w->pool->workers;
+	if (w->next)
+		w->next->prev = w;
+	w->pool->workers = w;
+}
+
+void worker_unlink(struct worker *w)
+{
+	if (w->next)
+		w->next->prev = w->prev;
+	if (w->prev)
+		w->prev->next = w->next;
+	else
+		w->pool->workers = w->next;
+}
+
+struct worker *worker_free(struct worker *w)
+{
+	if (!w)
+		return NULL;
+	pthread_cond_destroy(&w->stop);
+	free(w);
+	return NULL;
+}
+
+/* Copy the path and duplicate the descriptor of w->mine. */
+static int make_own(struct worker *w)
+{
+	struct op *op = &w->mine;
+	const char **path = NULL;
+
+	if (op->kind == OP_OPEN)
+		path = &op->open.path;
+	else if (op->kind == OP_STAT_PATH)
+		path = &op->stat.path;
+	if (path) {
+		size_t len = strnlen(*path, sizeof(w->path));
+
+		if (len == sizeof(w->path))
+			return -ENAMETOOLONG;
+		memcpy(w->path, *path, len + 1);
+		*path = w->path;
+	}
+	if (op->fd < 0 || op->kind == OP_CLOSE || (path && **path == '/'))
+		return 0;
+	w->fd = fcntl(op->fd, F_DUPFD_CLOEXEC, 0);
+	if (w->fd < 0)
+		return -errno;
+	op->fd = w->fd;
+	return 0;
+}
+
+static void take_op(struct worker *w)
+{
+	struct pool *pool = w->pool;
+
+	w->op = pool->queue[pool->head++];
+	w->mine = *w->op;
+	w->mine.res = make_own(w);
+}
+
+static void take_close(struct worker *w)
+{
+	struct pool *pool = w->pool;
+	int fd = pool->closes[--pool->n_closes];
+
+	w->mine = (struct op){ .kind = OP_CLOSE, .fd = fd };
+	pool->n_orphans++;
+}
+
+/* With the pool's lock. Return: false if the thread shall end. */
+static bool take_work(struct worker *w)
+{
+	struct pool *pool = w->pool;
+
+	for (;;) {
+		if (pool->head < pool->tail && !pool->closed)
+			take_op(w);
+		else if (pool->n_closes)
+			take_close(w);
+		else if (pool->closed)
+			return false;
+		else {
+			pool->n_idle++;
+			pthread_cond_wait(&pool->work, &pool->lock);
+			pool->n_idle--;
+			continue;
+		}
+		w->state = WORKER_BUSY;
+		return true;
+	}
+}
+
+static void drop_lock(struct worker *w)
+{
+	const struct op_lock *lock = &w->mine.lock;
+
+	if (w->held != lock->type)
+		local_lock(w->fd, lock, w->held, F_OFD_SETLK);
+}
+
+/* Nobody wants the result any more. */
+static void undo(struct worker *w)
+{
+	if (w->mine.kind == OP_OPEN && w->mine.res >= 0)
+		fd_close(w->mine.res);
+	if (w->mine.kind == OP_LOCK && w->mine.res == 0)
+		drop_lock(w);
+	w->fd = fd_close(w->fd);
+}
+
+static void hand_over(struct worker *w)
+{
+	struct op *op = w->op;
+
+	op->res = w->mine.res;
+	if (op->kind == OP_QUERY)
+		op->lock = w->mine.lock;
+	else if (op->kind == OP_STAT || op->kind == OP_STAT_PATH)
+		op->stat.out = w->mine.stat.out;
+	w->state = WORKER_COMMITTED;
+}
+
+static void finish_orphan(struct worker *w)
+{
+	struct pool *pool = w->pool;
+
+	if (w->state != WORKER_COMMITTED) {
+		pthread_mutex_unlock(&pool->lock);
+		undo(w);
+		pthread_mutex_lock(&pool->lock);
+	}
+	pool->n_orphans--;
+	if (w->leaving && --pool->n_leaving == 0)
+		waker_wake(&pool->waker);
+	w->leaving = false;
+}
+
+/* With the pool's lock, which is dropped to close or undo. */
+static void finish_work(struct worker *w)
+{
+	struct pool *pool = w->pool;
+
+	if (w->op) {
+		hand_over(w);
+		if (w->fd >= 0) {
+			pthread_mutex_unlock(&pool->lock);
+			w->fd = fd_close(w->fd);
+			pthread_mutex_lock(&pool->lock);
+		}
+	}
+	if (w->op) {
+		w->op = NULL;
+		pool->n_local -= worker_opens_locally(&w->mine);
+		if (--pool->outstanding == 0)
+			waker_wake(&pool->waker);
+	} else {
+		finish_orphan(w);
+	}
+}
+
+/* The end of the thread. With the pool's lock; unlocks. */
+static void leave(struct worker *w)
+{
+	struct pool *pool = w->pool;
+
+	pool->n_workers--;
+	if (w->detached) {
+		worker_unlink(w);
+		worker_free(w);
+	}
+	pool_unref_locked(pool);
+}
+
+/* The rest of a cancelled thread's life. */
+static void cancelled(void *arg)
+{
+	struct worker *w = arg;
+
+	w->mine.res = 0; /* it may have been granted */
+	pthread_mutex_lock(&w->pool->lock);
+	finish_work(w);
+	leave(w);
+}
+
+static void wait_cancellable(struct worker *w)
+{
+	struct op *op = &w->mine;
+
+	pthread_cleanup_push(cancelled, w);
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	do {
+		op->res = local_lock(op->fd, &op->lock, op->lock.type,
+				     F_OFD_SETLKW);
+	} while (op->res == -EINTR);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	pthread_cleanup_pop(0);
+}
+
+static void wait_polling(struct worker *w)
+{
+	uint64_t pause = POLL_FIRST;
+	struct op *op = &w->mine;
+
+	pthread_mutex_lock(&w->pool->lock);
+	while (w->op) {
+		uint64_t until = clock_now() + pause;
+		struct timespec ts = {
+			.tv_sec = (time_t)(until / NSEC_PER_SEC),
+			.tv_nsec = (long)(until % NSEC_PER_SEC),
+		};
+
+		pthread_mutex_unlock(&w->pool->lock);
+		local_call(op);
+		pthread_mutex_lock(&w->pool->lock);
+		if (op->res != -EAGAIN)
+			break;
+		pthread_cond_timedwait(&w->stop, &w->pool->lock, &ts);
+		pause = MIN(2 * pause, POLL_LAST);
+	}
+	pthread_mutex_unlock(&w->pool->lock);
+}
+
+static void wait_lock(struct worker *w)
+{
+	struct pool *pool = w->pool;
+
+	pthread_mutex_lock(&pool->lock);
+	if (w->op)
+		w->state = WORKER_WAITING;
+	else
+		w->mine.res = -ECANCELED;
+	pthread_mutex_unlock(&pool->lock);
+	if (w->mine.res)
+		return;
+	if (can_cancel)
+		wait_cancellable(w);
+	else
+		wait_polling(w);
+}
+
+static void work(struct worker *w)
+{
+	if (w->mine.res) /* of make_own() */
+		return;
+	if (w->mine.kind == OP_LOCK)
+		w->held = held_type(w->fd, &w->mine.lock);
+	if (w->mine.kind == OP_LOCK && (w->mine.flags & OP_WAIT))
+		wait_lock(w);
+	else
+		local_call(&w->mine);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct pool *pool = w->pool;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	prctl(PR_SET_NAME, "guestlock-io");
+	pthread_mutex_lock(&pool->lock);
+	while (w->state != WORKER_CANCELLED && take_work(w)) {
+		pthread_mutex_unlock(&pool->lock);
+		work(w);
+		pthread_mutex_lock(&pool->lock);
+		finish_work(w);
+		if (w->state != WORKER_CANCELLED)
+			w->state = WORKER_IDLE;
+	}
+	leave(w);
+	return NULL;
+}
+
+/* A host with much thread-local storage needs more stack than ours. */
+static int create_thread(struct worker *w)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	r = pthread_create(&w->thread, &attr, worker_main, w);
+	if (r == EINVAL)
+		r = pthread_create(&w->thread, NULL, worker_main, w);
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+static struct worker *worker_new(struct pool *pool)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	pthread_condattr_t attr;
+
+	if (!w)
+		return NULL;
+	w->pool = pool;
+	w->fd = -1;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->stop, &attr);
+	pthread_condattr_destroy(&attr);
+	return w;
+}
+
+int worker_start_locked(struct pool *pool)
+{
+	struct worker *w;
+	int r;
+
+	pthread_once(&can_cancel_once, find_out_cancel);
+	w = worker_new(pool);
+	if (!w)
+		return -ENOMEM;
+	worker_link(w);
+	pool->n_workers++;
+	pool->refs++;
+	pthread_mutex_unlock(&pool->lock);
+	r = create_thread(w);
+	pthread_mutex_lock(&pool->lock);
+	if (r) {
+		worker_unlink(w);
+		pool->n_workers--;
+		pool->refs--;
+		worker_free(w);
+		return -ENOMEM;
+	}
+	pool->started++;
+	return 0;
+}
+
+void worker_cancel_locked(struct worker *w)
+{
+	w->leaving = true;
+	w->pool->n_leaving++;
+	if (!can_cancel) {
+		pthread_cond_signal(&w->stop);
+		return;
+	}
+	w->state = WORKER_CANCELLED;
+	w->detached = true;
+	pthread_detach(w->thread);
+	pthread_cancel(w->thread);
+}

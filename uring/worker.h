@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "uring/op.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+struct pool;
+
+enum worker_state {
+	WORKER_IDLE,
+	WORKER_BUSY,
+	WORKER_WAITING,	  /* for a lock: may be cancelled */
+	WORKER_CANCELLED, /* its thread ends */
+	WORKER_COMMITTED, /* has its result; closes its own descriptor */
+};
+
+struct worker {
+	struct pool *pool;
+	struct worker *prev, *next;
+	pthread_t thread;
+	pthread_cond_t stop; /* where threads cannot be cancelled */
+	enum worker_state state;
+	bool detached;	/* frees itself */
+	bool leaving;	/* counts in pool->n_leaving */
+	struct op *op;	/* the caller's; NULL: idle, or abandoned */
+	struct op mine; /* with descriptor and path of our own */
+	int fd;		/* duplicate of the caller's, or -1 */
+	short held;	/* what the description had locked before */
+	char path[PATH_MAX];
+};
+
+/* Start one more. pool->lock is held, and dropped meanwhile. 0 or -ENOMEM. */
+int worker_start_locked(struct pool *pool);
+
+/* Stop waiting for a lock and drop it. pool->lock is held. */
+void worker_cancel_locked(struct worker *worker);
+
+void worker_unlink(struct worker *worker);
+struct worker *worker_free(struct worker *worker);
+
+static inline bool worker_opens_locally(const struct op *op)
+{
+	return op->kind == OP_OPEN && !(op->flags & OP_REMOTE);
+}
