@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "guestlock.h"
-#include "guestlock.h"
+#include <guestlock.h>
+#include <guestlock.h>
 
 /*
  * Compiled as strict C99 and as C++11, and never run: the header must stand
