@@ -121,8 +121,15 @@ int capsule_new(const struct capsule_identity *who, pid_t holder_pid,
 /* Closes our descriptors. Releases no lease that somebody else holds. NULL. */
 struct capsule *capsule_free(struct capsule *capsule);
 
-/* End B. Owned by the capsule; -1 after capsule_let_go(). */
+/*
+ * End B. Owned by the capsule. -1 after capsule_let_go(), and for an adopted
+ * capsule, which borrows it while it needs it: whoever keeps B open keeps the
+ * leases of a dead guest.
+ */
 int capsule_fd(const struct capsule *capsule);
+
+/* Can it be listed and compacted? False for a maker that has let go. */
+bool capsule_readable(const struct capsule *capsule);
 
 /* Is this entry of capsule_discover() the very same capsule? */
 bool capsule_is(const struct capsule *capsule,
@@ -150,8 +157,9 @@ uid_t capsule_uid(const struct capsule *capsule);
  * What reaches a living guest reaches it in one atomic send, however many
  * leases there are: a kill -9 of the caller parks all or none.
  *
- * Return: 0, CAPSULE_E_BUSY, _FULL, _INFLIGHT, _GONE, or negative errno;
- * nothing is parked then.
+ * Return: 0, CAPSULE_E_BUSY, _FULL, _INFLIGHT, _GONE, _NOFILE, _FORGED (the
+ * guest has lost or replaced end A), -EINVAL for a parcel that makes no sense,
+ * or negative errno; nothing is parked then.
  */
 int capsule_push(struct capsule *capsule, const struct capsule_parcel *parcels,
 		 size_t n, uint64_t deadline);
@@ -161,9 +169,10 @@ int capsule_push(struct capsule *capsule, const struct capsule_parcel *parcels,
  * @ret_contents:	to be freed with capsule_contents_done()
  *
  * Consumes nothing. Leases that appear twice (a crash during compaction) are
- * reported once. Garbage is counted, never an error: a hostile guest must not
- * be able to hide its other leases. Under contention the scan is retried
- * until the deadline, and then proceeds without the mutex if it is consistent.
+ * reported once, and leases that are not held any more too, as such. Garbage
+ * is counted, never an error: a hostile guest must not be able to hide its
+ * other leases. Under contention the scan is retried until the deadline; if
+ * the mutex does not come free, it proceeds without, if it is consistent.
  *
  * Return: 0, CAPSULE_E_BUSY, _GONE, _NOFILE, or negative errno.
  */
@@ -185,7 +194,8 @@ int capsule_unlock(struct capsule_lease *lease);
  * between duplicates and never loses. Does nothing if nothing is dead and the
  * queue is not fragmented.
  *
- * Return: 0, CAPSULE_E_BUSY, _GONE, _NOFILE, _FULL, or negative errno.
+ * Return: 0, CAPSULE_E_BUSY, _GONE, _NOFILE, _FULL, _FORGED (as above), or
+ * negative errno.
  */
 int capsule_compact(struct capsule *capsule, uint64_t deadline);
 

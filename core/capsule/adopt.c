@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/capsule/inside.h"
+
+#include "core/base/compat.h"
+#include "core/base/util.h"
+#include "core/capsule/identity.h"
+#include "core/capsule/name.h"
+#include "core/capsule/proc.h"
+#include "core/capsule/stock.h"
+
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+
+/*
+ * From a name that anybody can bind to a capsule that can be trusted.
+ *
+ * 1. Pin the process that the name hints at: a pidfd keeps its pid from being
+ *    used again, or tells that it was. Take a duplicate of the descriptor.
+ *    Whatever process that is, and whatever was opened under that number: it
+ *    is the right one if it is the socket with the inode of the entry.
+ * 2. Else the holder has moved (it forked, as daemons do). One walk over /proc
+ *    finds everybody who has the socket open. The first of a family to be
+ *    born is the guest; others are its children.
+ * 3. The socket must be of the kind that capsules are, of a maker whom we
+ *    trust, and bound to the name of the entry.
+ * 4. In its queue, the header must have the socket's peer and the identity
+ *    that its maker sealed. A crash during compaction leaves the header
+ *    anywhere, and a hostile guest puts others before it: all are tried.
+ *
+ * The pid's start time is read between the pinning and a look at the pidfd
+ * that finds the process alive, so it is that process's.
+ */
+
+#define FINDS_MAX 64
+
+static bool is_alive(int pidfd)
+{
+	struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&pfd, 1, 0) == 0;
+}
+
+static int own_errno(void)
+{
+	switch (errno) {
+	case EMFILE:
+	case ENFILE:
+		return CAPSULE_E_NOFILE;
+	case EPERM:
+	case EACCES:
+		return CAPSULE_E_DENIED;
+	case ESRCH:
+	case EBADF:
+	case EINVAL:
+		return CAPSULE_E_GONE;
+	default:
+		return -errno;
+	}
+}
+
+static bool is_socket(int fd, uint32_t ino)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && S_ISSOCK(st.st_mode) &&
+	       (uint32_t)st.st_ino == ino;
+}
+
+/* A duplicate of a process's descriptor, if it is that socket. */
+static int borrow(const struct capsule_keeper *keeper, int fd, uint32_t ino,
+		  int *ret_b)
+{
+	_cleanup_(fd_closep) int b = -1;
+
+	if (keeper->pid == getpid())
+		b = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	else
+		b = (int)syscall(SYS_pidfd_getfd, keeper->pidfd, fd, 0);
+	if (b < 0)
+		return own_errno();
+	if (!is_socket(b, ino))
+		return CAPSULE_E_GONE;
+	*ret_b = TAKE_FD(b);
+	return 0;
+}
+
+int capsule_borrow(struct capsule *c, int *ret_b)
+{
+	int r;
+
+	if (c->b >= 0) {
+		*ret_b = c->b;
+		return 0;
+	}
+	if (!c->keeper.pid)
+		return -EBADF;
+	r = borrow(&c->keeper, c->keeper_b, c->ino, ret_b);
+	return r == CAPSULE_E_DENIED ? -EPERM : r;
+}
+
+void capsule_give_back(struct capsule *c, int b)
+{
+	if (b != c->b)
+		fd_close(b);
+}
+
+static int pin(pid_t pid, struct capsule_keeper *ret_keeper)
+{
+	_cleanup_(fd_closep) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	uint64_t start;
+
+	if (pidfd < 0)
+		return own_errno();
+	if (proc_start_time(pid, &start) || !is_alive(pidfd))
+		return CAPSULE_E_GONE;
+	ret_keeper->pid = pid;
+	ret_keeper->start = start;
+	ret_keeper->pidfd = TAKE_FD(pidfd);
+	return 0;
+}
+
+static int pin_and_borrow(struct capsule *c, pid_t pid, int fd, int *ret_b)
+{
+	struct capsule_keeper keeper;
+	int r;
+
+	r = pin(pid, &keeper);
+	if (r)
+		return r;
+	r = borrow(&keeper, fd, c->ino, ret_b);
+	if (r) {
+		fd_close(keeper.pidfd);
+		return r;
+	}
+	c->keeper = keeper;
+	c->keeper_b = fd;
+	return 0;
+}
+
+struct search {
+	struct {
+		pid_t pid;
+		int fd;
+	} finds[FINDS_MAX];
+	size_t n;
+};
+
+static bool found_one(void *arg, uint32_t ino, pid_t pid, int fd)
+{
+	struct search *s = arg;
+
+	(void)ino;
+	s->finds[s->n].pid = pid;
+	s->finds[s->n].fd = fd;
+	return ++s->n == FINDS_MAX;
+}
+
+/* The guest rather than its children, and anybody rather than ourselves. */
+static size_t choose(const struct search *s, pid_t hint)
+{
+	uint64_t first = UINT64_MAX, start;
+	size_t best = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->finds[i].pid == hint)
+			return i;
+		if (s->finds[i].pid == getpid() ||
+		    proc_start_time(s->finds[i].pid, &start) || start >= first)
+			continue;
+		first = start;
+		best = i;
+	}
+	return best;
+}
+
+/* Nobody found: either nobody is there, or we may not see them. */
+static int unseen(const struct capsule_entry *entry, int hint_result)
+{
+	if (hint_result == CAPSULE_E_DENIED)
+		return CAPSULE_E_DENIED;
+	return geteuid() && entry->uid != geteuid() ? CAPSULE_E_DENIED
+						    : CAPSULE_E_GONE;
+}
+
+static int open_b(struct capsule *c, const struct capsule_entry *entry,
+		  uint64_t deadline, int *ret_b)
+{
+	struct search s = { .n = 0 };
+	int r, hint_result;
+	size_t i;
+
+	hint_result = pin_and_borrow(c, entry->hint_pid, entry->hint_fd, ret_b);
+	if (hint_result != CAPSULE_E_GONE && hint_result != CAPSULE_E_DENIED)
+		return hint_result;
+	r = proc_find_socket(&entry->ino, 1, deadline, found_one, &s);
+	if (r == -ETIME && !s.n)
+		return CAPSULE_E_BUSY;
+	if (r && r != -ETIME)
+		return r == -EMFILE || r == -ENFILE ? CAPSULE_E_NOFILE : r;
+	if (!s.n)
+		return unseen(entry, hint_result);
+	i = choose(&s, entry->hint_pid);
+	return pin_and_borrow(c, s.finds[i].pid, s.finds[i].fd, ret_b);
+}
+
+static int get_option(int fd, int option, void *value, socklen_t size)
+{
+	return getsockopt(fd, SOL_SOCKET, option, value, &size) < 0 ? -errno
+								    : 0;
+}
+
+static bool is_our_kind(int fd)
+{
+	int domain, type, protocol;
+
+	return !get_option(fd, SO_DOMAIN, &domain, sizeof(domain)) &&
+	       !get_option(fd, SO_TYPE, &type, sizeof(type)) &&
+	       !get_option(fd, SO_PROTOCOL, &protocol, sizeof(protocol)) &&
+	       domain == AF_UNIX && type == SOCK_SEQPACKET && !protocol;
+}
+
+static bool has_name(int b, const struct capsule_entry *entry)
+{
+	const size_t head = offsetof(struct sockaddr_un, sun_path) + 1;
+	struct sockaddr_un sun = {};
+	socklen_t len = sizeof(sun);
+	struct name_parts name;
+
+	if (getsockname(b, (struct sockaddr *)&sun, &len) < 0 || len <= head ||
+	    sun.sun_path[0] || name_parse(sun.sun_path + 1, len - head, &name))
+		return false;
+	return name.nonce == entry->nonce &&
+	       !memcmp(&name.uuid, &entry->uuid, sizeof(name.uuid));
+}
+
+static bool is_trusted(uid_t uid, bool any_owner)
+{
+	return any_owner || !uid || uid == geteuid();
+}
+
+/* Whose is it, and is it what it claims to be? */
+static int authenticate(struct capsule *c, const struct capsule_entry *entry,
+			bool any_owner, int b)
+{
+	struct ucred cred;
+	struct stat st;
+
+	if (fstat(b, &st) < 0)
+		return -errno;
+	if (!is_our_kind(b) || !has_name(b, entry) ||
+	    get_option(b, SO_PEERCRED, &cred, sizeof(cred)))
+		return CAPSULE_E_FORGED;
+	if (cred.uid != st.st_uid || !is_trusted(st.st_uid, any_owner))
+		return CAPSULE_E_FORGED;
+	if (entry->uid != (uid_t)-1 && entry->uid != st.st_uid)
+		return CAPSULE_E_FORGED;
+	c->uid = st.st_uid;
+	return 0;
+}
+
+static int try_identity(struct capsule *c, int *fd)
+{
+	struct identity_bond bond = { c->uid, c->who.uuid, c->nonce };
+	int r;
+
+	if (c->identity >= 0)
+		return 0;
+	r = identity_read(*fd, &bond, &c->who);
+	if (r)
+		return r == IDENTITY_E_FORGED ? 0 : r;
+	c->identity = TAKE_FD(*fd);
+	return 0;
+}
+
+static int try_header(struct capsule *c, const struct capsule_entry *entry,
+		      const struct queue_message *m)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < m->n_fds && !r; i++) {
+		int *fd = &m->fds[i];
+
+		if (c->a < 0 && entry->peer_ino &&
+		    is_socket(*fd, entry->peer_ino) && is_our_kind(*fd))
+			c->a = TAKE_FD(*fd);
+		else
+			r = try_identity(c, fd);
+	}
+	return r;
+}
+
+static bool is_header(const struct queue_message *m)
+{
+	struct message head;
+
+	return m->size <= QUEUE_PAYLOAD_MAX &&
+	       !message_parse(m->payload, m->size, &head) &&
+	       head.kind == MESSAGE_HEADER;
+}
+
+static int try_messages(struct capsule *c, const struct capsule_entry *entry,
+			const struct queue_view *view)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < view->n && !r; i++)
+		if (is_header(&view->messages[i]))
+			r = try_header(c, entry, &view->messages[i]);
+	return r;
+}
+
+/* End A and the identity. It is no failure if the guest has lost them. */
+static int find_header(struct capsule *c, const struct capsule_entry *entry,
+		       uint64_t deadline, int b)
+{
+	_cleanup_(queue_view_done) struct queue_view view = QUEUE_VIEW_NULL;
+	struct queue_look look = {
+		.deadline = deadline,
+		.max_fds = capsule_fds_max(),
+	};
+	int r;
+
+	r = queue_first(b, &view);
+	if (!r)
+		r = try_messages(c, entry, &view);
+	if (r || (c->a >= 0 && c->identity >= 0))
+		return capsule_of_queue(r);
+	queue_view_done(&view);
+	r = queue_view(b, &look, &view);
+	return r ? capsule_of_queue(r) : try_messages(c, entry, &view);
+}
+
+static void capsule_freep(struct capsule **c)
+{
+	capsule_free(*c);
+}
+
+int capsule_adopt(const struct capsule_entry *entry,
+		  const struct capsule_adopt_config *config,
+		  struct capsule **ret_capsule)
+{
+	_cleanup_(capsule_freep) struct capsule *c = NULL;
+	_cleanup_(fd_closep) int b = -1;
+	int r;
+
+	if (entry->uid != (uid_t)-1 &&
+	    !is_trusted(entry->uid, config->any_owner))
+		return CAPSULE_E_FORGED;
+	c = capsule_alloc();
+	if (!c)
+		return -ENOMEM;
+	c->who.uuid = entry->uuid;
+	c->who.id = -1;
+	c->nonce = entry->nonce;
+	c->ino = entry->ino;
+	r = open_b(c, entry, config->deadline, &b);
+	if (!r)
+		r = authenticate(c, entry, config->any_owner, b);
+	if (!r)
+		r = find_header(c, entry, config->deadline, b);
+	if (r)
+		return r;
+	*ret_capsule = TAKE_PTR(c);
+	return 0;
+}

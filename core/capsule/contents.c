@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/capsule/inside.h"
+
+#include "core/base/clock.h"
+#include "core/base/compat.h"
+#include "core/base/util.h"
+#include "core/capsule/mutex.h"
+#include "core/capsule/stock.h"
+
+#include <string.h>
+
+/*
+ * Honest readers take turns at the mutex. If it does not come free within
+ * MUTEX_PATIENCE, somebody is compacting something large, is stopped, or is a
+ * guest that wants to hide: then we look without it. queue_view() tells whether
+ * what it saw was undisturbed.
+ */
+
+#define MUTEX_PATIENCE (25 * NSEC_PER_MSEC)
+
+/* The descriptors go from the stock to the lease. */
+static int take_lease(struct stock_item *item, struct capsule_lease *lease)
+{
+	const struct record *record = &item->record;
+
+	*lease = (struct capsule_lease){
+		.n_fds = record->n_fds,
+		.held = item->truth == STOCK_HELD,
+		.same_id = item->same_id,
+		.type = record->type,
+		.mode = record->mode,
+		.scope = record->scope,
+		.id = item->id,
+		.since = record->since,
+		.path = strndup(record->path, record->path_size),
+	};
+	for (unsigned i = 0; i < record->n_fds; i++)
+		lease->fds[i] = TAKE_FD(item->fds[i]);
+	return lease->path ? 0 : -ENOMEM;
+}
+
+static int take_contents(struct stock *stock, struct capsule_contents *ret)
+{
+	struct capsule_contents c = {
+		.n_messages = stock->view.n,
+		.n_dead = stock->n_spare,
+		.n_garbled = stock->n_garbled + stock->n_foreign,
+	};
+	int r = 0;
+
+	c.leases = reallocarray(NULL, stock->n_items + 1, sizeof(*c.leases));
+	if (!c.leases)
+		return -ENOMEM;
+	for (size_t i = 0; i < stock->n_items && !r; i++)
+		if (!stock->items[i].duplicate)
+			r = take_lease(&stock->items[i],
+				       &c.leases[c.n_leases++]);
+	if (r) {
+		capsule_contents_done(&c);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+static int load(struct capsule *c, int b, uint64_t deadline,
+		struct stock *ret_stock)
+{
+	uint64_t patience = clock_now() + MUTEX_PATIENCE;
+	struct queue_look look = {
+		.deadline = deadline,
+		.max_fds = capsule_fds_max(),
+	};
+	int mutex = -1, r;
+
+	r = capsule_mutex(c, MIN(patience, deadline), &mutex);
+	if (r && r != CAPSULE_E_BUSY)
+		return r;
+	look.exclusive = !r;
+	r = capsule_of_queue(stock_load(b, &look, ret_stock));
+	mutex_unlock(mutex);
+	return r;
+}
+
+int capsule_list(struct capsule *c, uint64_t deadline,
+		 struct capsule_contents *ret_contents)
+{
+	_cleanup_(stock_done) struct stock stock = STOCK_NULL;
+	int b, r;
+
+	r = capsule_borrow(c, &b);
+	if (r)
+		return r;
+	r = load(c, b, deadline, &stock);
+	capsule_give_back(c, b);
+	if (!r)
+		r = stock_judge(&stock);
+	if (!r)
+		r = take_contents(&stock, ret_contents);
+	return r;
+}
+
+void capsule_contents_done(struct capsule_contents *contents)
+{
+	for (size_t i = 0; i < contents->n_leases; i++) {
+		struct capsule_lease *lease = &contents->leases[i];
+
+		for (unsigned k = 0; k < lease->n_fds; k++)
+			fd_close(lease->fds[k]);
+		free(lease->path);
+	}
+	free(contents->leases);
+	*contents = CAPSULE_CONTENTS_NULL;
+}
+
+static int unlock(int fd, long byte)
+{
+	struct flock lock = { .l_type = F_UNLCK, .l_start = byte, .l_len = 1 };
+
+	return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+int capsule_unlock(struct capsule_lease *lease)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < lease->n_fds && !r; i++) {
+		r = unlock(lease->fds[i], LOCK_BYTE_OWNER);
+		if (!r)
+			r = unlock(lease->fds[i], LOCK_BYTE_SUCCESSOR);
+	}
+	return r;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/capsule/stock.h"
+
+#include "core/base/compat.h"
+#include "core/base/util.h"
+#include "core/capsule/truth.h"
+
+#include <sys/sysmacros.h>
+
+/*
+ * A record says what somebody once parked. What it is worth now, the kernel
+ * knows: each descriptor is asked for its file and for its lock. Descriptors
+ * are hostile too. statx(2) with AT_STATX_DONT_SYNC answers for any of them
+ * from memory, and only regular files and block devices are asked for locks.
+ * (No care helps against a file of a FUSE server that the guest runs itself:
+ * it can stall close(2) of the descriptor, so whoever received one.)
+ *
+ * "Dead" is what compaction may drop, so it must be certain. A lock on the
+ * successor's byte, one in another mode, and an answer that could not be had
+ * keep a record alive without its being held.
+ *
+ * A crash of a compaction leaves leases twice. They are found by file. One of
+ * two may go only if the other one is held.
+ */
+
+static bool get_file(int fd, struct res_id *ret_id)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS,
+		  &st) < 0)
+		return false;
+	if (!S_ISREG(st.stx_mode) && !S_ISBLK(st.stx_mode))
+		return false;
+	ret_id->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	ret_id->ino = st.stx_ino;
+	return true;
+}
+
+static bool is_free(int fd, long byte)
+{
+	short type;
+
+	return truth_held(fd, byte, &type) == 0 && type == F_UNLCK;
+}
+
+static enum stock_truth truth_of(int fd, enum res_mode mode)
+{
+	short want = mode == RES_EXCLUSIVE ? F_WRLCK : F_RDLCK, type;
+	int r = truth_held(fd, LOCK_BYTE_OWNER, &type);
+
+	if (r < 0)
+		return STOCK_ALIVE;
+	if (type == want)
+		return STOCK_HELD;
+	if (type != F_UNLCK)
+		return STOCK_ALIVE;
+	return is_free(fd, LOCK_BYTE_SUCCESSOR) ? STOCK_DEAD : STOCK_ALIVE;
+}
+
+/* Return: false if a descriptor can bear no lock. */
+static bool judge_item(struct stock_item *item)
+{
+	unsigned n_held = 0, n_dead = 0;
+
+	for (unsigned i = 0; i < item->record.n_fds; i++) {
+		enum stock_truth truth;
+		struct res_id id;
+
+		if (!get_file(item->fds[i], &id))
+			return false;
+		if (!i)
+			item->id = id;
+		truth = truth_of(item->fds[i], item->record.mode);
+		n_held += truth == STOCK_HELD;
+		n_dead += truth == STOCK_DEAD;
+	}
+	item->truth = STOCK_ALIVE;
+	if (n_held == item->record.n_fds)
+		item->truth = STOCK_HELD;
+	else if (n_dead == item->record.n_fds)
+		item->truth = STOCK_DEAD;
+	item->same_id = res_id_equal(item->id, item->record.id);
+	return true;
+}
+
+static void judge_all(struct stock *stock)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < stock->n_items; i++) {
+		if (judge_item(&stock->items[i]))
+			stock->items[n++] = stock->items[i];
+		else
+			stock->n_garbled++;
+	}
+	stock->n_items = n;
+}
+
+static size_t hash(struct res_id id)
+{
+	uint64_t x = (id.ino ^ id.dev << 32) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (size_t)(x >> 32);
+}
+
+/* The better one of two for one file goes into the slot. */
+static void meet(struct stock_item **slot, struct stock_item *item)
+{
+	struct stock_item *better = *slot, *worse = item;
+
+	if (item->truth > (*slot)->truth) {
+		better = item;
+		worse = *slot;
+	}
+	worse->duplicate = true;
+	worse->spare |= better->truth == STOCK_HELD;
+	*slot = better;
+}
+
+static int find_duplicates(struct stock *stock)
+{
+	_cleanup_(freep) struct stock_item **table = NULL;
+	size_t size = 16;
+
+	while (size < 2 * stock->n_items)
+		size *= 2;
+	table = calloc(size, sizeof(struct stock_item *));
+	if (!table)
+		return -ENOMEM;
+	for (size_t i = 0; i < stock->n_items; i++) {
+		struct stock_item *item = &stock->items[i];
+		size_t at = hash(item->id) & (size - 1);
+
+		while (table[at] && !res_id_equal(table[at]->id, item->id))
+			at = (at + 1) & (size - 1);
+		if (table[at])
+			meet(&table[at], item);
+		else
+			table[at] = item;
+	}
+	return 0;
+}
+
+int stock_judge(struct stock *stock)
+{
+	judge_all(stock);
+	if (find_duplicates(stock))
+		return -ENOMEM;
+	for (size_t i = 0; i < stock->n_items; i++) {
+		struct stock_item *item = &stock->items[i];
+
+		item->spare |= item->truth == STOCK_DEAD;
+		stock->n_spare += item->spare;
+	}
+	return 0;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/capsule/inside.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+#include "core/capsule/mutex.h"
+#include "core/capsule/pack.h"
+
+/*
+ * One send, so that a crash parks all or nothing: a message if it all fits
+ * one, else a bundle, whoever has inherited the capsule by now. A bundle costs
+ * 2.5 µs more than the same messages sent one by one. No mutex: a send is
+ * atomic, and compaction takes away only what it has seen.
+ */
+
+#define FEW 16
+
+struct pushing {
+	struct pack_item few[FEW];
+	uint8_t few_bytes[FEW * 128];
+	struct pack_item *items;
+	uint8_t *bytes;
+	size_t n;
+};
+
+static void pushing_done(struct pushing *p)
+{
+	if (p->items != p->few)
+		free(p->items);
+	if (p->bytes != p->few_bytes)
+		free(p->bytes);
+}
+
+static int prepare(const struct capsule_parcel *parcels, size_t n,
+		   struct pushing *p)
+{
+	size_t size = 0, at = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (record_check(&parcels[i]))
+			return -EINVAL;
+		size += record_size(&parcels[i]);
+	}
+	p->n = n;
+	if (n > FEW)
+		p->items = reallocarray(NULL, n, sizeof(*p->items));
+	if (size > sizeof(p->few_bytes))
+		p->bytes = malloc(size);
+	if (!p->items || !p->bytes)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		p->items[i] = (struct pack_item){
+			.raw = p->bytes + at,
+			.size = record_size(&parcels[i]),
+			.fds = parcels[i].fds,
+			.n_fds = parcels[i].n_fds,
+		};
+		record_encode(&parcels[i], p->bytes + at);
+		at += p->items[i].size;
+	}
+	return 0;
+}
+
+static int send_all(const struct capsule *c, const struct pushing *p)
+{
+	if (pack_fit(p->items, p->n) == p->n)
+		return pack_send(c->a, p->items, p->n);
+	return pack_send_bundle(c->a, p->items, p->n);
+}
+
+int capsule_push(struct capsule *c, const struct capsule_parcel *parcels,
+		 size_t n, uint64_t deadline)
+{
+	_cleanup_(pushing_done) struct pushing p;
+	int r;
+
+	p.items = p.few;
+	p.bytes = p.few_bytes;
+	if (!n)
+		return 0;
+	if (c->a < 0)
+		return CAPSULE_E_FORGED;
+	r = prepare(parcels, n, &p);
+	if (r)
+		return r;
+	for (unsigned i = 0;; i++) {
+		r = capsule_of_queue(send_all(c, &p));
+		if (r != CAPSULE_E_FULL || !capsule_readable(c))
+			return r;
+		/* Somebody else may fill what we have made free. */
+		if (i && backoff_wait(i, deadline))
+			return CAPSULE_E_FULL;
+		r = capsule_repack(c, deadline, true);
+		if (r)
+			return r;
+	}
+}
