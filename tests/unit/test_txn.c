@@ -519,6 +519,21 @@ static void a_path_that_left_the_guests_own_disk_is_locked_itself(void **state)
 	fake_done(&fake);
 }
 
+static void a_replaced_shared_file_is_recalled_again(void **state)
+{
+	struct fake fake;
+	struct fake_plan *plan;
+
+	(void)state;
+	fake_init(&fake, true, 300);
+	plan = fake_add(&fake, RES_SHARED);
+	plan->replaced = 1;
+	plan->next_ino = 6;
+	assert_int_equal(fake_run(&fake), TXN_HELD);
+	assert_int_equal(fake.did[TXN_DO_RECALL], 2);
+	fake_done(&fake);
+}
+
 static void a_verification_that_fails_is_that_items_error(void **state)
 {
 	struct fake fake;
@@ -601,6 +616,7 @@ static const struct CMUnitTest tests[] = {
 		a_duplicate_whose_own_path_was_replaced_is_locked_itself),
 	cmocka_unit_test(a_duplicate_of_a_replaced_file_is_locked_itself),
 	cmocka_unit_test(a_path_that_left_the_guests_own_disk_is_locked_itself),
+	cmocka_unit_test(a_replaced_shared_file_is_recalled_again),
 	cmocka_unit_test(a_verification_that_fails_is_that_items_error),
 	cmocka_unit_test(a_failed_park_closes_everything_and_is_the_error),
 	cmocka_unit_test(an_error_of_close_changes_nothing),
