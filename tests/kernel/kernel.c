@@ -134,16 +134,20 @@ int fd_receive(int sock, int flags)
 
 void sockets_collect(void)
 {
-	for (int i = 0; i < 20; i++) {
-		int fds[2];
+	int fds[2];
 
+	for (int i = 0; i < 20; i++) {
 		pair_open(SOCK_SEQPACKET, fds);
 		fd_send(fds[0], fds[1]);
 		fd_send(fds[1], fds[0]);
 		fd_close(fds[0]);
 		fd_close(fds[1]);
 	}
-	/* The collector is a work item: let it run. */
+	/* What starts the collector is the release of a socket, of any. */
+	pair_open(SOCK_SEQPACKET, fds);
+	fd_close(fds[0]);
+	fd_close(fds[1]);
+	/* It is a work item: let it run. */
 	usleep(20 * 1000);
 }
 
@@ -165,11 +169,25 @@ void child_start(struct child *child, int (*body)(int sock, void *arg),
 	child->sock = fds[0];
 }
 
+static pid_t first_pid;
+
+__attribute__((constructor)) static void first_pid_set(void)
+{
+	first_pid = getpid();
+}
+
+uid_t nobody(void)
+{
+	return (uid_t)(40000 + first_pid % 20000);
+}
+
 void child_become_nobody(void)
 {
+	uid_t id = nobody();
+
 	CHILD_CHECK(setgroups(0, NULL) == 0);
-	CHILD_CHECK(setresgid(NOBODY, NOBODY, NOBODY) == 0);
-	CHILD_CHECK(setresuid(NOBODY, NOBODY, NOBODY) == 0);
+	CHILD_CHECK(setresgid(id, id, id) == 0);
+	CHILD_CHECK(setresuid(id, id, id) == 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
@@ -179,13 +197,23 @@ void turn_give(int sock)
 		fprintf(stderr, "turn_give: %s\n", strerror(errno));
 }
 
-void turn_take(int sock)
+void turn_await(int sock)
 {
 	struct pollfd poller = { .fd = sock, .events = POLLIN };
+
+	if (poll(&poller, 1, 20 * 1000) != 1) {
+		fprintf(stderr, "the other side does not answer\n");
+		abort();
+	}
+}
+
+void turn_take(int sock)
+{
 	char byte;
 
-	if (poll(&poller, 1, 20 * 1000) != 1 || recv(sock, &byte, 1, 0) != 1) {
-		fprintf(stderr, "turn_take: the other side is gone\n");
+	turn_await(sock);
+	if (recv(sock, &byte, 1, 0) != 1) {
+		fprintf(stderr, "the other side is gone\n");
 		abort();
 	}
 }

@@ -17,8 +17,10 @@
  * can be refused return a negative errno; the others assert.
  */
 
-#define NOBODY 65534
 #define PAYLOAD "payload"
+
+/* A user of this program's own: what is in flight is counted by user. */
+uid_t nobody(void);
 
 /* An OFD lock on one byte; F_UNLCK to unlock. 0 or negative errno. */
 int lock_byte(int fd, short type, long byte);
@@ -88,6 +90,7 @@ void child_become_nobody(void);
 /* One byte to or from the other side; at most 20 s. */
 void turn_give(int sock);
 void turn_take(int sock);
+void turn_await(int sock); /* and leave it unread */
 
 /* Exit code, or 128 + signal; the child is reaped. */
 int child_wait(struct child *child);

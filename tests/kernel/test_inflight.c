@@ -150,8 +150,7 @@ static void what_a_killed_sender_parked_stays(void **state)
 
 	(void)state;
 	child_start(&child, park_and_wait, (void *)path);
-	while (test_lockable(path, F_WRLCK))
-		usleep(1000);
+	turn_await(child.sock);
 	kill(child.pid, SIGKILL);
 	child_await_zombie(&child);
 	assert_false(test_lockable(path, F_WRLCK));

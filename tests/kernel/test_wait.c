@@ -47,7 +47,7 @@ static bool is_asleep(pid_t tid)
 static void waiter_start(struct waiter *w)
 {
 	assert_int_equal(pthread_create(&w->thread, NULL, wait_for_lock, w), 0);
-	while (!w->tid || !is_asleep(w->tid))
+	for (int i = 0; i < 20000 && (!w->tid || !is_asleep(w->tid)); i++)
 		usleep(1000);
 }
 
