@@ -41,6 +41,7 @@
 enum { GETLK_UNKNOWN, GETLK_WORKS, GETLK_LACKING };
 
 static atomic_int getlk_state = GETLK_UNKNOWN;
+static atomic_bool statmount_lacking;
 
 static int getlk(int fd, long byte, short *ret_type)
 {
@@ -94,16 +95,19 @@ static uint64_t fs_magic(int fd)
 	struct statmount_reply reply;
 	struct statx st;
 
-	if (!feature_allowed(FEATURE_STATMOUNT))
-		return 0;
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-		  STATX_MNT_ID_UNIQUE, &st) < 0 ||
-	    !(st.stx_mask & STATX_MNT_ID_UNIQUE))
+	if (!feature_allowed(FEATURE_STATMOUNT) ||
+	    atomic_load(&statmount_lacking) ||
+	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+		  STATX_MNT_ID_UNIQUE, &st) < 0)
 		return 0;
 	req.mount = st.stx_mnt_id;
-	if (syscall(SYS_statmount, &req, &reply, sizeof(reply), 0) < 0)
-		return 0;
-	return reply.mask & req.what ? reply.magic : 0;
+	errno = ENOSYS;
+	if (st.stx_mask & STATX_MNT_ID_UNIQUE &&
+	    !syscall(SYS_statmount, &req, &reply, sizeof(reply), 0))
+		return reply.mask & req.what ? reply.magic : 0;
+	if (errno == ENOSYS)
+		atomic_store(&statmount_lacking, true);
+	return 0;
 }
 
 /* No lock method in their file operations: the list is all there is. */

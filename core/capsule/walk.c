@@ -24,12 +24,12 @@
  * Which file is a lock on? The "lock:" line names the superblock's device and
  * i_ino, which is not always what fstat(2) tells. Measured on Linux 6.18:
  *
- *	ext4, xfs, tmpfs	both the same
- *	btrfs			another device; files of two subvolumes that have
- *				one number also have one line
- *	overlayfs, one fs	both the same
- *	overlayfs, several	another device; fstat(2) tells a different one
- *				for upper and lower files, the line does not
+ *   ext4, xfs, tmpfs    both the same
+ *   btrfs               another device; files of two subvolumes that have one
+ *                       number also have one line
+ *   overlayfs, one fs   both the same
+ *   overlayfs, several  another device; fstat(2) tells different ones for upper
+ *                       and lower files, the line does not
  *
  * So the line is not compared at all, it only has to cover the byte. Then
  * statx(2) through /proc/PID/fd/FD tells the identity in the terms of fstat(2),

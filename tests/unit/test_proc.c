@@ -112,6 +112,7 @@ static void a_start_time_is_when_the_process_began(void **state)
 static void the_dying_are_told_from_the_living(void **state)
 {
 	struct child child;
+	siginfo_t info;
 
 	(void)state;
 	child_start(&child, do_nothing, NULL);
@@ -120,7 +121,7 @@ static void the_dying_are_told_from_the_living(void **state)
 	assert_false(proc_is_dying(child.pid));
 	kill(child.pid, SIGKILL);
 	assert_true(proc_is_dying(child.pid)); /* pending, exiting or zombie */
-	assert_int_equal(waitid(P_PID, (id_t)child.pid, NULL,
+	assert_int_equal(waitid(P_PID, (id_t)child.pid, &info,
 				WEXITED | WNOWAIT),
 			 0);
 	assert_true(proc_is_dying(child.pid)); /* a zombie for sure */

@@ -292,8 +292,8 @@ static bool hide_proc(void)
 {
 	if (unshare(CLONE_NEWNS) && unshare(CLONE_NEWUSER | CLONE_NEWNS))
 		return false;
-	return !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
-	       !mount("none", "/proc", "tmpfs", 0, NULL);
+	return !mount("none", "/", "none", MS_REC | MS_PRIVATE, "") &&
+	       !mount("none", "/proc", "tmpfs", 0, "");
 }
 
 static int ask_without_proc(const char *path, bool by_kernel)

@@ -417,7 +417,7 @@ static bool may_mount(void)
 		write_text("/proc/self/gid_map", gid);
 		prctl(PR_SET_DUMPABLE, 1); /* the walk may look at us */
 	}
-	return !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	return !mount("none", "/", "none", MS_REC | MS_PRIVATE, "");
 }
 
 struct overlay {
@@ -430,10 +430,10 @@ struct overlay {
 static bool mount_overlay(const char *dir)
 {
 	return may_mount() && !chdir(dir) &&
-	       !mount("none", ".", "tmpfs", 0, NULL) && !chdir(dir) &&
+	       !mount("none", ".", "tmpfs", 0, "") && !chdir(dir) &&
 	       !mkdir("l", 0755) && !mkdir("u", 0755) && !mkdir("m", 0755) &&
-	       !mount("none", "l", "tmpfs", 0, NULL) &&
-	       !mount("none", "u", "tmpfs", 0, NULL) && !mkdir("u/u", 0755) &&
+	       !mount("none", "l", "tmpfs", 0, "") &&
+	       !mount("none", "u", "tmpfs", 0, "") && !mkdir("u/u", 0755) &&
 	       !mkdir("u/w", 0755) && !mknod("l/disk", S_IFREG | 0600, 0) &&
 	       !mount("none", "m", "overlay", 0,
 		      "xino=off,userxattr,lowerdir=l,upperdir=u/u,workdir=u/w");
@@ -479,6 +479,34 @@ static void a_lock_on_an_overlay_is_found_by_its_identity(void **state)
 	munmap(overlay, sizeof(*overlay));
 }
 
+static void look_without_proc(void *arg)
+{
+	uint32_t ino = 1;
+	struct res_id id = {};
+	pid_t pid;
+
+	if (!may_mount() || mount("none", "/proc", "tmpfs", 0, ""))
+		_exit(1);
+	*(int *)arg = proc_find_socket(&ino, 1, SOON, hit_socket, NULL);
+	if (proc_find_locker(id, 0, SOON, &pid) != *(int *)arg)
+		_exit(1);
+}
+
+/* Else "nobody" would be the answer, and it is not. */
+static void a_walk_without_proc_is_an_error(void **state)
+{
+	int *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct child child;
+
+	(void)state;
+	assert_true(r != MAP_FAILED);
+	child_start(&child, look_without_proc, r);
+	assert_int_equal(*r, -ENOSYS);
+	child_end(&child);
+	munmap(r, sizeof(*r));
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_socket_is_found_in_every_process_that_has_it),
 	cmocka_unit_test(every_descriptor_of_a_process_is_seen),
@@ -491,6 +519,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(one_walk_answers_for_many_bytes),
 	cmocka_unit_test(a_walk_stops_when_told),
 	cmocka_unit_test(a_lock_on_an_overlay_is_found_by_its_identity),
+	cmocka_unit_test(a_walk_without_proc_is_an_error),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)
