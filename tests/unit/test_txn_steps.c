@@ -2,7 +2,9 @@
 #include "core/lease/txn.h"
 #include "tests/lib/test.h"
 
+#include "core/base/err.h"
 #include "core/base/util.h"
+#include "core/lease/answer.h"
 #include "tests/unit/txn_fake.h"
 
 #include <errno.h>
@@ -197,6 +199,9 @@ static void too_few_too_many_or_repeated_answers_change_nothing(void **state)
 		check_refused(&fake, events, n - 1);
 		events[n] = events[0];
 		check_refused(&fake, events, n + 1);
+		events[0].item = UINT32_MAX;
+		check_refused(&fake, events, n);
+		events[0] = events[n];
 		if (n > 1) {
 			struct txn_event first = events[0];
 
@@ -330,6 +335,58 @@ static void a_transaction_begins_once_and_takes_no_more_disks(void **state)
 	fake_done(&fake);
 }
 
+/* Something in the transaction itself is wrong: it stops, and can be undone. */
+static void check_stopped(struct fake *fake)
+{
+	struct txn_event events[N_ITEMS + 1];
+	const struct txn_act *acts = NULL;
+	size_t n = 99;
+
+	bug_set_fatal(false);
+	assert_int_equal(txn_step(fake->txn, events,
+				  right_answers(fake, events), &acts, &n),
+			 -ENOTRECOVERABLE);
+	assert_null(acts);
+	assert_int_equal(n, 99);
+	bug_set_fatal(true);
+}
+
+static void a_forbidden_move_stops_the_transaction_and_abort_undoes_it(
+	void **state)
+{
+	struct fake fake;
+
+	(void)state;
+	reach(&fake, &situations[1]);
+	bug_set_fatal(false);
+	items_move(&fake.txn->items, &fake.txn->items.slots[0], TXN_ITEM_HELD);
+	check_stopped(&fake);
+	fake_abort(&fake, -ENOTRECOVERABLE);
+	assert_int_equal(txn_error(fake.txn), -ENOTRECOVERABLE);
+	fake_done(&fake);
+}
+
+static void a_phase_whose_rule_is_broken_is_not_entered(void **state)
+{
+	struct fake fake;
+
+	(void)state;
+	reach(&fake, &situations[1]);
+	fake.txn->items.count[TXN_ITEM_NEW]++; /* none must be left by now */
+	check_stopped(&fake);
+	assert_string_equal(txn_phase_name(fake.txn), "locking");
+	fake.txn->items.count[TXN_ITEM_NEW]--;
+	fake_abort(&fake, -ENOTRECOVERABLE);
+	fake_done(&fake);
+
+	reach(&fake, &situations[5]);
+	fake.txn->error = -EIO; /* nothing is parked after an error */
+	check_stopped(&fake);
+	assert_string_equal(txn_phase_name(fake.txn), "verifying");
+	fake_abort(&fake, -ENOTRECOVERABLE);
+	fake_done(&fake);
+}
+
 static void acts_of_one_kind_stand_together(void **state)
 {
 	struct fake fake;
@@ -397,6 +454,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(abort_before_the_beginning_has_nothing_to_undo),
 	cmocka_unit_test(an_ended_transaction_stays_as_it_ended),
 	cmocka_unit_test(a_transaction_begins_once_and_takes_no_more_disks),
+	cmocka_unit_test(
+		a_forbidden_move_stops_the_transaction_and_abort_undoes_it),
+	cmocka_unit_test(a_phase_whose_rule_is_broken_is_not_entered),
 	cmocka_unit_test(acts_of_one_kind_stand_together),
 	cmocka_unit_test(two_thousand_disks_that_are_one_file_are_merged),
 };
