@@ -29,8 +29,8 @@ def first_line(path):
         return None
     if tidy.is_c(path):
         return C_FIRST
-    if path.endswith((".py", ".sh", ".bash", ".map", ".ini", ".service",
-                      ".socket")):
+    if path.endswith((".py", ".sh", ".bash", ".map", ".ini", ".supp",
+                      ".service", ".socket")):
         return HASH_FIRST
     if path.rsplit("/", 1)[-1] in ("meson.build", "meson_options.txt"):
         return HASH_FIRST
