@@ -77,6 +77,25 @@ static void capsule_freep(struct capsule **c)
 	capsule_free(*c);
 }
 
+int capsule_of_queue(int e)
+{
+	switch (e) {
+	case QUEUE_E_FULL:
+		return CAPSULE_E_FULL;
+	case QUEUE_E_INFLIGHT:
+		return CAPSULE_E_INFLIGHT;
+	case QUEUE_E_GONE:
+		return CAPSULE_E_GONE;
+	case QUEUE_E_BUSY:
+		return CAPSULE_E_BUSY;
+	case QUEUE_E_NOFILE:
+		return CAPSULE_E_NOFILE;
+	default:
+		BUG_RETURN(e > 0, -ENOTRECOVERABLE);
+		return e;
+	}
+}
+
 static int bind_name(struct capsule *c, pid_t holder_pid)
 {
 	struct name_parts parts = {
@@ -116,8 +135,26 @@ static int fill_identity(struct capsule *c)
 	/* Without /proc it is unknown. */
 	if (proc_start_time(getpid(), &c->who.maker_start))
 		c->who.maker_start = 0;
-	c->identity = identity_new(&c->who, c->nonce);
-	return c->identity < 0 ? c->identity : 0;
+	return 0;
+}
+
+/* The queue, its name, and what makes it a capsule: itself and its identity. */
+static int make(struct capsule *c, pid_t holder_pid)
+{
+	int r;
+
+	r = queue_new(&c->a, &c->b);
+	if (r)
+		return capsule_of_queue(r);
+	r = bind_name(c, holder_pid);
+	if (!r)
+		r = fill_identity(c);
+	if (r)
+		return r;
+	r = identity_new(&c->who, c->nonce, &c->identity);
+	if (r)
+		return r == IDENTITY_E_NOFILE ? CAPSULE_E_NOFILE : r;
+	return capsule_of_queue(pack_send_header(c->a, c->identity));
 }
 
 int capsule_new(const struct capsule_identity *who, pid_t holder_pid,
@@ -133,16 +170,9 @@ int capsule_new(const struct capsule_identity *who, pid_t holder_pid,
 	if (!c)
 		return -ENOMEM;
 	c->who = *who;
-	r = queue_new(&c->a, &c->b);
-	if (!r)
-		r = bind_name(c, holder_pid);
-	if (!r)
-		r = fill_identity(c);
-	if (!r)
-		r = pack_send_header(c->a, c->identity);
+	r = make(c, holder_pid);
 	if (r)
-		return r == QUEUE_E_INFLIGHT ? -ETOOMANYREFS
-					     : (r > 0 ? -ENOBUFS : r);
+		return r;
 	*ret_capsule = TAKE_PTR(c);
 	return 0;
 }
@@ -181,25 +211,6 @@ const struct capsule_keeper *capsule_keeper(const struct capsule *c)
 uid_t capsule_uid(const struct capsule *c)
 {
 	return c->uid;
-}
-
-int capsule_of_queue(int e)
-{
-	switch (e) {
-	case QUEUE_E_FULL:
-		return CAPSULE_E_FULL;
-	case QUEUE_E_INFLIGHT:
-		return CAPSULE_E_INFLIGHT;
-	case QUEUE_E_GONE:
-		return CAPSULE_E_GONE;
-	case QUEUE_E_BUSY:
-		return CAPSULE_E_BUSY;
-	case QUEUE_E_NOFILE:
-		return CAPSULE_E_NOFILE;
-	default:
-		BUG_RETURN(e > 0, -ENOTRECOVERABLE);
-		return e;
-	}
 }
 
 int capsule_mutex(struct capsule *c, uint64_t deadline, int *ret_mutex)

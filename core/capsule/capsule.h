@@ -113,7 +113,8 @@ struct capsule_keeper {
  * Everything is O_CLOEXEC: whoever hands capsule_fd() to a guest clears that
  * for the guest alone.
  *
- * Return: 0, -EINVAL for a bad identity, or negative errno.
+ * Return: 0, CAPSULE_E_NOFILE, CAPSULE_E_INFLIGHT, -EINVAL for a bad identity,
+ * or negative errno.
  */
 int capsule_new(const struct capsule_identity *who, pid_t holder_pid,
 		struct capsule **ret_capsule);

@@ -103,12 +103,14 @@ int identity_parse(const void *data, size_t size,
 	return 0;
 }
 
-int identity_new(const struct capsule_identity *who, uint64_t nonce)
+int identity_new(const struct capsule_identity *who, uint64_t nonce,
+		 int *ret_fd)
 {
 	uint8_t buf[IDENTITY_SIZE_MAX];
 	struct iovec iov = { buf, identity_encode(who, nonce, buf) };
+	int r = sealed_new(&iov, 1, ret_fd);
 
-	return sealed_new(&iov, 1);
+	return r == SEALED_E_NOFILE ? IDENTITY_E_NOFILE : r;
 }
 
 int identity_read(int fd, const struct identity_bond *bond,

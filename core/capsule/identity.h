@@ -17,10 +17,11 @@
 #define IDENTITY_SIZE_MIN 64
 #define IDENTITY_SIZE_MAX (IDENTITY_SIZE_MIN + CAPSULE_NAME_MAX)
 
-/* Expected outcome of reading one, beside 0 and negative errno. */
+/* Expected outcomes, beside 0 and negative errno. */
 enum {
 	_IDENTITY_E_SUCCESS,
 	IDENTITY_E_FORGED,
+	IDENTITY_E_NOFILE, /* our descriptor table is full */
 };
 
 /* Return: 0, or -EINVAL: no uuid, a control byte, a name without an end. */
@@ -34,8 +35,9 @@ size_t identity_encode(const struct capsule_identity *who, uint64_t nonce,
 int identity_parse(const void *data, size_t size,
 		   struct capsule_identity *ret_who, uint64_t *ret_nonce);
 
-/* Return: a descriptor, or negative errno. */
-int identity_new(const struct capsule_identity *who, uint64_t nonce);
+/* Return: 0, IDENTITY_E_NOFILE, or negative errno. */
+int identity_new(const struct capsule_identity *who, uint64_t nonce,
+		 int *ret_fd);
 
 struct identity_bond {
 	uid_t uid; /* owner of the socket */

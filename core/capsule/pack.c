@@ -85,15 +85,16 @@ int pack_send(int a, const struct pack_item *items, size_t n)
 {
 	_cleanup_(fd_closep) int body = -1;
 	struct packing p;
+	int r;
 
 	if (!n || pack_fit(items, n) != n)
 		return -EINVAL;
 	pack_items(&p, items, n);
 	if (!p.head.in_memfd)
 		return queue_send(a, p.iov, 1 + n, p.fds, p.n_fds);
-	body = sealed_new(&p.iov[1], (int)n);
-	if (body < 0)
-		return body;
+	r = sealed_new(&p.iov[1], (int)n, &body);
+	if (r)
+		return r == SEALED_E_NOFILE ? QUEUE_E_NOFILE : r;
 	p.fds[0] = body;
 	return queue_send(a, p.iov, 1, p.fds, p.n_fds);
 }

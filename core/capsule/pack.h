@@ -23,7 +23,7 @@ size_t pack_fit(const struct pack_item *items, size_t n);
  * A long body goes into a sealed memfd, so that paths take no room in the send
  * buffer.
  *
- * Return: as queue_send().
+ * Return: as queue_send(), or QUEUE_E_NOFILE.
  */
 int pack_send(int a, const struct pack_item *items, size_t n);
 
@@ -36,6 +36,6 @@ int pack_send_header(int a, int identity);
  * They go into the queue of a fresh socket pair, which then travels in one
  * message. If it is not sent, nothing of it is in flight any more.
  *
- * Return: as queue_send().
+ * Return: as queue_send(), or QUEUE_E_NOFILE.
  */
 int pack_send_bundle(int a, const struct pack_item *items, size_t n);

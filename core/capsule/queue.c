@@ -98,7 +98,8 @@ int queue_new(int *ret_a, int *ret_b)
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
+		return errno == EMFILE || errno == ENFILE ? QUEUE_E_NOFILE
+							  : -errno;
 	if (shutdown(pair[0], SHUT_RD) < 0) {
 		int r = -errno;
 

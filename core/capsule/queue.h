@@ -26,7 +26,7 @@ enum {
 	QUEUE_E_NOFILE,	  /* our own descriptor table */
 };
 
-/* Nothing can be sent from B to A. Return: 0 or negative errno. */
+/* Nothing can be sent from B to A. Return: 0, QUEUE_E_NOFILE, or -errno. */
 int queue_new(int *ret_a, int *ret_b);
 
 /*

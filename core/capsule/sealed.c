@@ -16,17 +16,18 @@ static int create(void)
 		fd = memfd_create("guestlock", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 	if (fd < 0)
 		fd = memfd_create("guestlock", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	return fd < 0 ? -errno : fd;
+	return fd;
 }
 
-int sealed_new(const struct iovec *iov, int n)
+int sealed_new(const struct iovec *iov, int n, int *ret_fd)
 {
 	_cleanup_(fd_closep) int fd = create();
 	size_t size = 0;
 	ssize_t written;
 
 	if (fd < 0)
-		return fd;
+		return errno == EMFILE || errno == ENFILE ? SEALED_E_NOFILE
+							  : -errno;
 	for (int i = 0; i < n; i++)
 		size += iov[i].iov_len;
 	written = writev(fd, iov, n);
@@ -36,7 +37,8 @@ int sealed_new(const struct iovec *iov, int n)
 		return -ENOSPC;
 	if (fcntl(fd, F_ADD_SEALS, SEALS) < 0)
 		return -errno;
-	return TAKE_FD(fd);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
 }
 
 int sealed_read(int fd, size_t min, size_t max, void **ret_data,

@@ -6,14 +6,15 @@
 
 /* A memfd that nobody can change any more: a message between processes. */
 
-/* Expected outcome of sealed_read(), beside 0 and negative errno. */
+/* Expected outcomes, beside 0 and negative errno. */
 enum {
 	_SEALED_E_SUCCESS,
-	SEALED_E_BAD, /* not such a file, or not of that size */
+	SEALED_E_BAD,	 /* not such a file, or not of that size */
+	SEALED_E_NOFILE, /* our descriptor table is full */
 };
 
-/* Return: a descriptor, or negative errno. */
-int sealed_new(const struct iovec *iov, int n);
+/* Return: 0, SEALED_E_NOFILE, or negative errno. */
+int sealed_new(const struct iovec *iov, int n, int *ret_fd);
 
 /**
  * sealed_read() - the contents of a descriptor that somebody sent
