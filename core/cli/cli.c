@@ -66,8 +66,7 @@ static int run(struct cli *cli, int argc, char **argv)
 	return r ? r : cli->verb->run(cli);
 }
 
-/* What was printed must have arrived: a full disk is an error. */
-static int flush(int status)
+int cli_flush(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return status;
@@ -88,5 +87,5 @@ int cli_main(const struct verb *verb, int argc, char **argv)
 	status = run(&cli, argc, argv);
 	glk_context_free(cli.context);
 	options_done(&cli.options);
-	return flush(status);
+	return cli_flush(status);
 }

@@ -45,6 +45,10 @@ extern const struct verb verb_demo;
  */
 int cli_main(const struct verb *verb, int argc, char **argv);
 
+/* What was printed must have arrived: a full disk is an error. Return: @status,
+   or STATUS_INTERNAL. */
+int cli_flush(int status);
+
 /*
  * Failures. Each says it on stderr as "guestlock: ...", with --json prints it
  * on stdout, too, and returns the exit code.

@@ -34,11 +34,11 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
 		printf("guestlock %s\n", glk_version());
-		return STATUS_OK;
+		return cli_flush(STATUS_OK);
 	}
 	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
 		usage(stdout);
-		return STATUS_OK;
+		return cli_flush(STATUS_OK);
 	}
 	if (*word) {
 		fputs("guestlock: unknown verb '", stderr);
