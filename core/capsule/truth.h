@@ -13,9 +13,10 @@
  * description (show_fd_locks() in fs/locks.c). Any thread.
  *
  * Return: F_WRLCK, F_RDLCK or F_UNLCK (not held) in @ret_type, and 0; -EBADF;
- * -ENOSYS if the kernel cannot answer and /proc is not mounted; -EOPNOTSUPP if
- * a FUSE server keeps the locks and somebody has this one, perhaps we; or
- * another negative errno. None of the errors means "not held".
+ * -ENOSYS if the kernel cannot answer and /proc is not mounted; -EOPNOTSUPP on
+ * FUSE, where a server may keep the locks, if the kernel knows of none of ours
+ * and somebody has the byte, perhaps we; or another negative errno. None of the
+ * errors means "not held".
  */
 int truth_held(int fd, long byte, short *ret_type);
 

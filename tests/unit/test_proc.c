@@ -201,6 +201,13 @@ static void copy_file(const char *from, const char *to)
 	assert_int_equal(n, 0);
 }
 
+/* The program that run() starts is a copy of this one, which then sleeps. */
+__attribute__((__constructor__)) static void sleep_if_told(void)
+{
+	while (getenv("TEST_PROC_SLEEPS"))
+		pause();
+}
+
 static pid_t run(const char *path)
 {
 	int ready[2];
@@ -212,7 +219,8 @@ static pid_t run(const char *path)
 	assert_true(pid >= 0);
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execl(path, path, "60", NULL);
+		setenv("TEST_PROC_SLEEPS", "1", 1);
+		execl(path, path, NULL);
 		_exit(1);
 	}
 	close(ready[1]);
@@ -228,7 +236,7 @@ static void an_executable_is_named_even_when_deleted(void **state)
 	pid_t pid;
 
 	(void)state;
-	copy_file("/bin/sleep", path);
+	copy_file("/proc/self/exe", path);
 	pid = run(path);
 	proc_exe(pid, exe, sizeof(exe));
 	assert_string_equal(exe, path);
