@@ -169,6 +169,8 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		if (slot->fd >= 0) {
 			judge_type(e, &t->ops[k++]);
 			note_kind(t, acts[i].item, e->id.dev);
+			if (e->res)
+				slot->fd = fd_close(slot->fd);
 		} else {
 			/* A socket has no regular file behind it either. */
 			e->res = slot->fd == -ENXIO ? 0 : slot->fd;
@@ -241,26 +243,34 @@ static int drop_locks(struct take *t, const struct txn_act *acts, size_t n,
 	return run(t, k);
 }
 
+/*
+ * Locks that are local stand in pairs with their queries, so that the kernel
+ * finds an inode's locks in the cache. Remote ones are two batches, since
+ * operations on one descriptor must not overlap.
+ */
 static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 {
-	struct op *locks = t->ops, *queries = t->ops + n;
-	size_t first = t->n_events;
-	bool remote = false;
+	struct engine *engine = t->context->engine;
+	size_t first = t->n_events, step = 2, query = 1;
 	int r;
 
+	for (size_t i = 0; i < n && step == 2; i++)
+		if (t->slots[acts[i].item].remote)
+			step = 1, query = n;
 	for (size_t i = 0; i < n; i++) {
-		prepare_lock(t, acts[i].item, &locks[i], false);
-		prepare_lock(t, acts[i].item, &queries[i], true);
-		remote |= t->slots[acts[i].item].remote;
+		struct op *op = &t->ops[i * step];
+
+		prepare_lock(t, acts[i].item, op, false);
+		prepare_lock(t, acts[i].item, op + query, true);
 	}
-	r = engine_run(t->context->engine, locks, remote ? n : 2 * n,
-		       t->context->deadline);
-	if (!r && remote)
-		r = engine_run(t->context->engine, queries, n,
-			       t->context->deadline);
-	for (size_t i = 0; i < n && !r; i++)
-		event_add(t, &acts[i])->res =
-			judge_lock(&locks[i], &queries[i]);
+	r = engine_run(engine, t->ops, n * step, t->context->deadline);
+	if (!r && step == 1)
+		r = engine_run(engine, t->ops + n, n, t->context->deadline);
+	for (size_t i = 0; i < n && !r; i++) {
+		const struct op *op = &t->ops[i * step];
+
+		event_add(t, &acts[i])->res = judge_lock(op, op + query);
+	}
 	return r ? r : drop_locks(t, acts, n, first);
 }
 

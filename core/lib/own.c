@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static int compare_mine(const void *a, const void *b)
@@ -80,6 +81,18 @@ static enum res_scope scope_of(struct take *t, const struct txn_item *item)
 	return kind.scope;
 }
 
+struct name_store {
+	char **names;
+	size_t n;
+};
+
+static void name_store_done(struct name_store *store)
+{
+	for (size_t i = 0; i < store->n; i++)
+		free(store->names[i]);
+	free(store->names);
+}
+
 static void close_parked(struct take *t)
 {
 	size_t k = 0;
@@ -90,12 +103,51 @@ static void close_parked(struct take *t)
 	take_close_items(t, t->op_items, k);
 }
 
+/*
+ * What is recorded outlives this process and its working directory. A path that
+ * would become too long stays as it is: the kernel knows the file's name.
+ */
+static char *absolute(const char *path)
+{
+	_cleanup_(freep) char *cwd = NULL;
+	char *full = NULL;
+
+	cwd = getcwd(NULL, 0);
+	if (!cwd || strlen(cwd) + 1 + strlen(path) > CAPSULE_PATH_MAX)
+		return strdup(path);
+	while (!strncmp(path, "./", 2))
+		path += 2;
+	if (asprintf(&full, "%s/%s", strcmp(cwd, "/") ? cwd : "", path) < 0)
+		return NULL;
+	return full;
+}
+
+static int make_absolute(struct capsule_parcel *parcels, size_t n,
+			 struct name_store *store)
+{
+	for (size_t i = 0; i < n; i++) {
+		char *path;
+
+		if (parcels[i].path[0] == '/')
+			continue;
+		if (!store->names)
+			store->names = calloc(n, sizeof(*store->names));
+		path = store->names ? absolute(parcels[i].path) : NULL;
+		if (!path)
+			return -ENOMEM;
+		store->names[store->n++] = path;
+		parcels[i].path = path;
+	}
+	return 0;
+}
+
 int own_park(struct take *t)
 {
 	_cleanup_(freep) struct capsule_parcel *parcels = NULL;
+	_cleanup_(name_store_done) struct name_store names = {};
 	uint64_t now = clock_ns(CLOCK_REALTIME);
 	size_t n = 0;
-	int r;
+	int r = 0;
 
 	parcels = malloc((t->n + 1) * sizeof(*parcels));
 	if (!parcels)
@@ -116,9 +168,11 @@ int own_park(struct take *t)
 			.path = item->path,
 		};
 	}
-	r = n ? capsule_push(t->guest->capsule, parcels, n,
-			     t->context->deadline)
-	      : 0;
+	if (n)
+		r = make_absolute(parcels, n, &names);
+	if (!r && n)
+		r = capsule_push(t->guest->capsule, parcels, n,
+				 t->context->deadline);
 	if (!r)
 		close_parked(t);
 	return r;
