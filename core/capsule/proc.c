@@ -16,8 +16,10 @@
  * of ms later for a big guest, minutes if it dumps core. From the outside that
  * is seen in /proc/PID/stat, which everybody may read: first SIGKILL is pending
  * in every thread, then flags say PF_SIGNALED, then PF_EXITING, then the state
- * is Z. The first thread may end alone, and its zombie stands for a process
- * that lives on; then all the threads have to be looked at.
+ * is Z. The kernel prints the flags before it looks at the signals, so a thread
+ * that takes its SIGKILL in between looks alive: only two looks prove life.
+ * The first thread may end alone, and its zombie stands for a process that
+ * lives on; then all the threads have to be looked at.
  */
 
 #define PF_EXITING 0x4	  /* include/linux/sched.h */
@@ -85,7 +87,7 @@ uint64_t proc_start_to_realtime(uint64_t start)
 	       start % hz * (NSEC_PER_SEC / hz);
 }
 
-static bool stat_is_dying(const struct proc_stat *st)
+bool proc_stat_dying(const struct proc_stat *st)
 {
 	return st->state == 'Z' || st->state == 'X' ||
 	       (st->flags & (PF_EXITING | PF_SIGNALED)) ||
@@ -107,26 +109,38 @@ static bool all_threads_are_dying(pid_t pid)
 		snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid,
 			 entry->d_name);
 		dying = entry->d_name[0] == '.' || read_stat(path, &st) < 0 ||
-			stat_is_dying(&st);
+			proc_stat_dying(&st);
 	}
 	if (dir)
 		closedir(dir);
 	return dying;
 }
 
-bool proc_is_dying(pid_t pid)
+/* Return: 1 if dying, 0 if not or if nobody can say, -ESRCH if gone. */
+static int look_at(pid_t pid)
 {
 	struct proc_stat st;
+	int r = pid_stat(pid, &st);
+
+	if (r < 0)
+		return r == -ESRCH ? r : 0;
+	if (!proc_stat_dying(&st))
+		return 0;
+	return st.threads <= 1 || all_threads_are_dying(pid);
+}
+
+bool proc_is_dying(pid_t pid)
+{
 	int r;
 
 	if (pid < 1)
 		return true;
-	r = pid_stat(pid, &st);
+	r = look_at(pid);
+	if (r == 0)
+		r = look_at(pid);
 	if (r == -ESRCH) /* perhaps only hidden from us */
 		return kill(pid, 0) < 0 && errno == ESRCH;
-	if (r < 0 || !stat_is_dying(&st))
-		return false;
-	return st.threads <= 1 || all_threads_are_dying(pid);
+	return r > 0;
 }
 
 void proc_exe(pid_t pid, char *buf, size_t size)

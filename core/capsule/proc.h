@@ -99,3 +99,6 @@ struct proc_stat {
  * byte but NUL. Return: 0 or -EBADMSG.
  */
 int proc_stat_parse(const char *line, struct proc_stat *ret_stat);
+
+/* Is this thread on its way out? Pure. */
+bool proc_stat_dying(const struct proc_stat *st);

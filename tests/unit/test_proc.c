@@ -83,6 +83,30 @@ static void a_broken_stat_line_is_refused(void **state)
 	assert_int_equal(st.start, 42);
 }
 
+static void every_step_of_dying_is_known(void **state)
+{
+	static const struct proc_stat alive[] = {
+		{ .state = 'R' },
+		{ .state = 'S', .flags = 0x400100 },
+		{ .state = 'D', .pending = 1U << (SIGTERM - 1) },
+		{ .state = 'T', .pending = 1U << (SIGSTOP - 1) },
+		{ .state = 't' },
+	};
+	static const struct proc_stat dying[] = {
+		{ .state = 'D', .pending = 1U << (SIGKILL - 1) },
+		{ .state = 'R', .flags = 0x400 }, /* PF_SIGNALED */
+		{ .state = 'D', .flags = 0x4 },	  /* PF_EXITING */
+		{ .state = 'Z' },
+		{ .state = 'X' },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(alive); i++)
+		assert_false(proc_stat_dying(&alive[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(dying); i++)
+		assert_true(proc_stat_dying(&dying[i]));
+}
+
 static void take_an_evil_name(void *arg)
 {
 	(void)arg;
@@ -120,7 +144,8 @@ static void the_dying_are_told_from_the_living(void **state)
 	kill(child.pid, SIGSTOP);
 	assert_false(proc_is_dying(child.pid));
 	kill(child.pid, SIGKILL);
-	assert_true(proc_is_dying(child.pid)); /* pending, exiting or zombie */
+	while (!proc_is_dying(child.pid))
+		;
 	assert_int_equal(waitid(P_PID, (id_t)child.pid, &info,
 				WEXITED | WNOWAIT),
 			 0);
@@ -259,6 +284,7 @@ static void an_executable_is_named_even_when_deleted(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_stat_line_is_read_behind_the_last_parenthesis),
 	cmocka_unit_test(a_broken_stat_line_is_refused),
+	cmocka_unit_test(every_step_of_dying_is_known),
 	cmocka_unit_test(a_start_time_is_when_the_process_began),
 	cmocka_unit_test(the_dying_are_told_from_the_living),
 	cmocka_unit_test(a_process_lives_while_one_thread_does),
