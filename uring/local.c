@@ -21,8 +21,9 @@
  * broken. Whatever says -EAGAIN is done by a worker, which may be abandoned.
  * The try costs 0.01 us more than a bare openat(2), and on the ring nothing.
  *
- * O_NONBLOCK then stays on the description, so it is taken off again unless the
- * caller asked for it; on the ring the kernel does that.
+ * O_NONBLOCK stays on the description, so it is taken off again, for 0.09 us,
+ * unless the caller asked for it. On the ring the kernel does all of this by
+ * itself, as long as it is not asked for.
  *
  * Opens that may create (their -EAGAIN would be certain), and all of them where
  * openat2(2) is filtered away, are done at once and may wait for a local disk.
@@ -188,9 +189,7 @@ void local_try_how(const struct op *op, struct open_how *ret_how)
 	int flags = op->open.flags;
 
 	/* openat2(2) refuses beside O_PATH what openat(2) ignores. */
-	if (!(flags & O_PATH))
-		flags |= O_NONBLOCK;
-	else if (!op->open.resolve)
+	if ((flags & O_PATH) && !op->open.resolve)
 		flags &= PATH_FLAGS;
 	*ret_how = (struct open_how){
 		.flags = (unsigned)(flags | O_CLOEXEC),
@@ -207,6 +206,8 @@ void local_try_open(struct op *op)
 		return;
 	}
 	local_try_how(op, &how);
+	if (!(op->open.flags & O_PATH))
+		how.flags |= O_NONBLOCK;
 	op->res = call_openat2(op->fd, op->open.path, &how);
 	if (op->res == -ENOSYS || op->res == -EPERM) /* seccomp, perhaps */
 		op->res = call_open(op);

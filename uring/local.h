@@ -17,7 +17,10 @@ void local_run(struct op *ops, size_t n);
 /* May this open be tried without waiting? */
 bool local_can_try(const struct op *op);
 
-/* openat2(2)'s argument for a try: whatever would wait is -EAGAIN. */
+/*
+ * openat2(2)'s argument for a try through the ring: whatever would wait is
+ * -EAGAIN.
+ */
 void local_try_how(const struct op *op, struct open_how *ret_how);
 
 /* Try it with plain system calls; or do it, if it cannot be tried. */
