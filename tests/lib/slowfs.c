@@ -271,6 +271,9 @@ static unsigned delay_ms(struct server *s, const struct request *q)
 		return s->knobs->open_ms;
 	case FUSE_GETATTR:
 		return s->knobs->stat_ms;
+	case FUSE_FLUSH:
+		s->knobs->flushes++;
+		return 0;
 	case FUSE_SETLK:
 	case FUSE_SETLKW:
 		s->knobs->locks++;
@@ -482,7 +485,7 @@ bool slowfs_await(_Atomic unsigned *count, unsigned value)
 {
 	uint64_t deadline = deadline_in_ms(10000);
 
-	while (*count != value) {
+	while (*count < value) {
 		if (clock_now() > deadline)
 			return false;
 		usleep(1000);

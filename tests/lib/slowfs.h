@@ -23,7 +23,7 @@ struct slowfs_knobs {
 	/* Do not listen when the kernel wants to interrupt a request. */
 	atomic_bool deaf;
 	/* What has come in so far, and what waits for an answer now. */
-	_Atomic unsigned opens, releases, locks, waiting, max_waiting;
+	_Atomic unsigned opens, flushes, releases, locks, waiting, max_waiting;
 };
 
 /* End the program as skipped if it cannot have one; see test_skip(). */
@@ -43,5 +43,5 @@ const char *slowfs_dir(struct slowfs *fs);
 /* DIR/disk@i, in a static ring of 16. */
 const char *slowfs_path(struct slowfs *fs, unsigned i);
 
-/* Wait until @count is @value, at most 10 s. */
+/* Wait until @count is @value or more, at most 10 s. */
 bool slowfs_await(_Atomic unsigned *count, unsigned value);

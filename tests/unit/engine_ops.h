@@ -168,8 +168,8 @@ static inline void on_each(void (*test)(struct engine *), unsigned workers)
 		engine = engine_of(backends[i], workers);
 		test(engine);
 		engine_free(engine);
-		assert_true(await_fds(before));
 		assert_true(await_workers(0));
+		assert_true(await_fds(before));
 	}
 }
 
