@@ -174,14 +174,17 @@ static void judge_limits(const struct doctor_facts *f, struct findings *all)
 static void judge_send_buffer(const struct doctor_facts *f,
 			      struct findings *all)
 {
-	bool low = f->wmem_max >= 0 && f->wmem_max < WMEM_DEFAULT &&
-		   !may(f, CAP_NET_ADMIN);
+	bool low = f->wmem_max < WMEM_DEFAULT && !may(f, CAP_NET_ADMIN);
 
-	find(all, "send buffer", low ? FINDING_DEGRADED : FINDING_OK,
-	     "sysctl net.core.wmem_max=212992",
-	     low ? "net.core.wmem_max=%ld: a guest holds fewer disks"
-		 : "net.core.wmem_max=%ld",
-	     f->wmem_max);
+	if (f->wmem_max < 0)
+		find(all, "send buffer", FINDING_OK, NULL,
+		     "net.core.wmem_max is not told here");
+	else
+		find(all, "send buffer", low ? FINDING_DEGRADED : FINDING_OK,
+		     "sysctl net.core.wmem_max=212992",
+		     low ? "net.core.wmem_max=%ld: a guest holds fewer disks"
+			 : "net.core.wmem_max=%ld",
+		     f->wmem_max);
 }
 
 static void judge_proc(const struct doctor_facts *f, struct findings *all)

@@ -190,6 +190,8 @@ static void a_small_send_buffer_is_said(void **state)
 	expect(&f, "send buffer", FINDING_OK, NULL);
 	f.capabilities = 0;
 	expect(&f, "send buffer", FINDING_DEGRADED, "wmem_max");
+	f.wmem_max = -1;
+	expect(&f, "send buffer", FINDING_OK, NULL);
 }
 
 static void switches_in_the_environment_are_said(void **state)
@@ -246,7 +248,7 @@ static void this_host_can_be_looked_at(void **state)
 	assert_true(f.kernel_major >= 5);
 	assert_int_equal(f.uid, geteuid());
 	assert_true(f.hidepid >= 0);
-	assert_true(f.wmem_max > 0);
+	assert_true(f.wmem_max != 0);
 }
 
 static const struct CMUnitTest tests[] = {
