@@ -11,7 +11,8 @@
  * Every process that is started here ends with the test program, however that
  * ends: guests read from a leash, a pipe whose other end the program has, and
  * other processes are killed when it dies. Those who lose their parent are
- * inherited by the program, so that it can wait for all of them.
+ * inherited by the program, so that it can wait for all of them. As root they
+ * are in a network namespace of their own, where no other guests are.
  *
  * A helper that cannot do its work fails the test, or, in a process that was
  * started here, ends that process with status 99.
