@@ -88,26 +88,45 @@ struct statmount_reply {
 	uint8_t rest[480];
 };
 
+/* The mount that a descriptor is on; 0 if that cannot be known. */
+static uint64_t mount_of(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+		  STATX_MNT_ID_UNIQUE, &st) < 0)
+		return 0;
+	return st.stx_mask & STATX_MNT_ID_UNIQUE ? st.stx_mnt_id : 0;
+}
+
 /* Type of the file system without asking it. 0 if that cannot be known. */
-static uint64_t fs_magic(int fd)
+static uint64_t magic_of(uint64_t mount)
 {
 	struct statmount_request req = { .size = sizeof(req), .what = 1 };
 	struct statmount_reply reply;
-	struct statx st;
 
-	if (!feature_allowed(FEATURE_STATMOUNT) ||
-	    atomic_load(&statmount_lacking) ||
-	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-		  STATX_MNT_ID_UNIQUE, &st) < 0)
-		return 0;
-	req.mount = st.stx_mnt_id;
+	req.mount = mount;
 	errno = ENOSYS;
-	if (st.stx_mask & STATX_MNT_ID_UNIQUE &&
-	    !syscall(SYS_statmount, &req, &reply, sizeof(reply), 0))
+	if (!syscall(SYS_statmount, &req, &reply, sizeof(reply), 0))
 		return reply.mask & req.what ? reply.magic : 0;
 	if (errno == ENOSYS)
 		atomic_store(&statmount_lacking, true);
 	return 0;
+}
+
+static uint64_t fs_magic(int fd, struct truth_fs *fs)
+{
+	uint64_t mount;
+
+	if (!feature_allowed(FEATURE_STATMOUNT) ||
+	    atomic_load(&statmount_lacking))
+		return 0;
+	mount = fs->next ? fs->next : mount_of(fd);
+	fs->next = 0;
+	if (mount && mount != fs->mount)
+		*fs = (struct truth_fs){ .mount = mount,
+					 .magic = magic_of(mount) };
+	return mount ? fs->magic : 0;
 }
 
 /* No lock method in their file operations: the list is all there is. */
@@ -191,7 +210,7 @@ static int ask_fuse(int fd, long byte, short *ret_type)
 	return 0;
 }
 
-int truth_held(int fd, long byte, short *ret_type)
+int truth_held_on(struct truth_fs *fs, int fd, long byte, short *ret_type)
 {
 	uint64_t magic = 0;
 	short type;
@@ -200,7 +219,7 @@ int truth_held(int fd, long byte, short *ret_type)
 	if (byte < 0)
 		return -EINVAL;
 	if (getlk_allowed())
-		magic = fs_magic(fd);
+		magic = fs_magic(fd, fs);
 	if (locks_are_local(magic)) {
 		r = getlk(fd, byte, ret_type);
 		if (r != -EINVAL)
@@ -213,4 +232,11 @@ int truth_held(int fd, long byte, short *ret_type)
 		return ask_fuse(fd, byte, ret_type);
 	*ret_type = type;
 	return 0;
+}
+
+int truth_held(int fd, long byte, short *ret_type)
+{
+	struct truth_fs fs = TRUTH_FS_NULL;
+
+	return truth_held_on(&fs, fd, byte, ret_type);
 }

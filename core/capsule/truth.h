@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /**
  * truth_held() - does this open file description hold its lock
@@ -19,6 +20,20 @@
  * errors means "not held".
  */
 int truth_held(int fd, long byte, short *ret_type);
+
+/*
+ * What the last descriptor's file system was, for a caller that asks about
+ * many: to find the type out costs more than to ask for the lock.
+ */
+struct truth_fs {
+	uint64_t mount, magic;
+	uint64_t next; /* STATX_MNT_ID_UNIQUE of the descriptor that is asked
+			  next, if the caller knows it, else 0 */
+};
+
+#define TRUTH_FS_NULL ((struct truth_fs){})
+
+int truth_held_on(struct truth_fs *fs, int fd, long byte, short *ret_type);
 
 /* The same, by fdinfo alone. For truth_held(), and to test one by the other. */
 int truth_by_fdinfo(int fd, long byte, short *ret_type);
