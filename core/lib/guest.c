@@ -241,7 +241,7 @@ int guest_readable(struct glk_guest *guest)
 	struct capsule *fresh = NULL;
 	int r;
 
-	if (capsule_fd(guest->capsule) >= 0)
+	if (capsule_readable(guest->capsule))
 		return 0;
 	r = readopt(guest, &fresh);
 	if (r)
