@@ -76,25 +76,29 @@ static struct res_id current_id(struct glk_context *context, const char *path)
 	return (struct res_id){ op.stat.out.dev, op.stat.out.ino };
 }
 
-static bool is_meant(const struct capsule_lease *lease, const char *path,
-		     struct res_id id)
+static bool has_id(const struct capsule_contents *contents, struct res_id id)
 {
-	if (id.ino && res_id_equal(lease->id, id))
-		return true;
-	return !strcmp(lease->path, path);
+	for (size_t i = 0; i < contents->n_leases; i++)
+		if (id.ino && res_id_equal(contents->leases[i].id, id))
+			return true;
+	return false;
 }
 
+/* What a path names now is meant before what it named once: the guest may use
+   both, if the first file was renamed and another one put in its place. */
 static int release_one(struct glk_guest *guest,
 		       struct capsule_contents *contents, const char *path,
 		       size_t *released)
 {
 	struct res_id id = current_id(guest->context, path);
+	bool by_id = has_id(contents, id);
 	int r = 0;
 
 	for (size_t i = 0; i < contents->n_leases && !r; i++) {
 		struct capsule_lease *lease = &contents->leases[i];
 
-		if (!is_meant(lease, path, id))
+		if (by_id ? !res_id_equal(lease->id, id)
+			  : strcmp(lease->path, path) != 0)
 			continue;
 		r = capsule_unlock(lease);
 		if (r)
@@ -112,6 +116,7 @@ static int release_disks(struct glk_guest *guest, const char *const *paths,
 {
 	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
 	uint64_t deadline = guest->context->deadline;
+	bool untidy;
 	int r;
 
 	r = guest_readable(guest);
@@ -122,12 +127,14 @@ static int release_disks(struct glk_guest *guest, const char *const *paths,
 					    "cannot read the guest's leases");
 	for (size_t i = 0; i < n && !r; i++)
 		r = release_one(guest, &contents, paths[i], released);
+	untidy = *released || contents.n_dead;
 	capsule_contents_done(&contents);
 	/*
-	 * The locks are free already. If the guest keeps us from tidying up,
-	 * its queue keeps the files open until somebody succeeds.
+	 * The locks are free already, perhaps by somebody who was killed here.
+	 * If the guest keeps us from tidying up, its queue keeps the files open
+	 * until somebody succeeds.
 	 */
-	if (*released)
+	if (untidy)
 		capsule_compact(guest->capsule, deadline);
 	return r;
 }
@@ -169,11 +176,15 @@ GLK_EXPORT int glk_guest_info(struct glk_guest *guest,
 		r = info_new(context, guest->capsule, &info);
 	if (r == CAPSULE_E_GONE)
 		guest_move(&guest->sm, GUEST_EVENT_VANISHED);
+	if (!r && info->pub.error) {
+		r = info->pub.error;
+		info_free(info);
+	}
 	if (r)
 		return context_capsule_fail(context, r,
 					    "cannot read the guest");
 	info_free(guest->info);
 	guest->info = info;
 	*ret_info = &info->pub;
-	return info->pub.error;
+	return 0;
 }
