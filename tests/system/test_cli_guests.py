@@ -271,7 +271,31 @@ class OtherUser(Case):
     def start_own(self, *options):
         return self.start(*options, **self.user)
 
+    def skip_if_yama(self):
+        try:
+            with open("/proc/sys/kernel/yama/ptrace_scope") as f:
+                scope = int(f.read())
+        except FileNotFoundError:
+            scope = 0
+        if scope:
+            self.skipTest("kernel.yama.ptrace_scope forbids it to users")
+
+    def test_the_promise_is_kept_for_a_user(self):
+        self.skip_if_yama()
+        self.user["env"]["TMPDIR"] = self.dir
+        answer = json.loads(self.own(OK, "demo", "--json").out)
+        self.assertTrue(answer["ok"])
+        self.assertEqual(os.listdir(self.dir), [])
+
+    def test_the_doctor_tells_a_user_of_his_limits(self):
+        answer = json.loads(self.guestlock("doctor", "--json",
+                                           **self.user).out)
+        found = {f["topic"]: f["text"] for f in answer["findings"]}
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.assertIn("at most %d disks" % hard, found["parked locks"])
+
     def test_a_user_locks_and_plugs_his_own_disks(self):
+        self.skip_if_yama()
         disk, more = self.image(), self.image("more")
         name = self.name()
         guest = self.start_own("--name", name, "--disk", disk)
