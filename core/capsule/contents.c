@@ -12,8 +12,9 @@
 /*
  * Honest readers take turns at the mutex. If it does not come free within
  * MUTEX_PATIENCE, somebody is compacting something large, is stopped, or is a
- * guest that wants to hide: then we look without it. queue_view() tells whether
- * what it saw was undisturbed.
+ * guest that wants to hide: then we have one look without it. queue_view()
+ * tells whether what it saw was undisturbed. Then patience doubles, so that we
+ * do not for ever disturb the one who has the mutex.
  */
 
 #define MUTEX_PATIENCE (25 * NSEC_PER_MSEC)
@@ -66,20 +67,26 @@ static int take_contents(struct stock *stock, struct capsule_contents *ret)
 static int load(struct capsule *c, int b, uint64_t deadline,
 		struct stock *ret_stock)
 {
-	uint64_t patience = clock_now() + MUTEX_PATIENCE;
-	struct queue_look look = {
-		.deadline = deadline,
-		.max_fds = capsule_fds_max(),
-	};
-	int mutex = -1, r;
+	uint64_t patience = MUTEX_PATIENCE;
 
-	r = capsule_mutex(c, MIN(patience, deadline), &mutex);
-	if (r && r != CAPSULE_E_BUSY)
-		return r;
-	look.exclusive = !r;
-	r = capsule_of_queue(stock_load(b, &look, ret_stock));
-	mutex_unlock(mutex);
-	return r;
+	for (;; patience *= 2) {
+		uint64_t until = MIN(clock_now() + patience, deadline);
+		struct queue_look look = { .max_fds = capsule_fds_max() };
+		int mutex, r;
+
+		r = capsule_mutex(c, until, &mutex);
+		if (r && r != CAPSULE_E_BUSY)
+			return r;
+		look.exclusive = !r;
+		look.deadline = r ? 0 : deadline;
+		r = capsule_of_queue(stock_load(b, &look, ret_stock));
+		mutex_unlock(mutex);
+		if (r != CAPSULE_E_BUSY || backoff_wait(0, deadline))
+			return r;
+		/* Without an identity there is no mutex to wait for. */
+		if (c->identity < 0)
+			backoff_pause(patience, deadline);
+	}
 }
 
 int capsule_list(struct capsule *c, uint64_t deadline,

@@ -23,13 +23,14 @@
  * two may go only if the other one is held.
  */
 
-static bool get_file(int fd, struct res_id *ret_id)
+static bool get_file(int fd, struct res_id *ret_id, struct truth_fs *fs)
 {
 	struct statx st;
 
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS,
-		  &st) < 0)
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+		  STATX_TYPE | STATX_INO | STATX_MNT_ID_UNIQUE, &st) < 0)
 		return false;
+	fs->next = st.stx_mask & STATX_MNT_ID_UNIQUE ? st.stx_mnt_id : 0;
 	if (!S_ISREG(st.stx_mode) && !S_ISBLK(st.stx_mode))
 		return false;
 	ret_id->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
@@ -37,29 +38,38 @@ static bool get_file(int fd, struct res_id *ret_id)
 	return true;
 }
 
-static bool is_free(int fd, long byte)
+/* One that was opened with O_PATH can be asked nothing, and hold nothing. */
+static bool is_mere_path(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && flags & O_PATH;
+}
+
+static bool is_free(int fd, long byte, struct truth_fs *fs)
 {
 	short type;
 
-	return truth_held(fd, byte, &type) == 0 && type == F_UNLCK;
+	return truth_held_on(fs, fd, byte, &type) == 0 && type == F_UNLCK;
 }
 
-static enum stock_truth truth_of(int fd, enum res_mode mode)
+static enum stock_truth truth_of(int fd, enum res_mode mode,
+				 struct truth_fs *fs)
 {
 	short want = mode == RES_EXCLUSIVE ? F_WRLCK : F_RDLCK, type;
-	int r = truth_held(fd, LOCK_BYTE_OWNER, &type);
+	int r = truth_held_on(fs, fd, LOCK_BYTE_OWNER, &type);
 
 	if (r < 0)
-		return STOCK_ALIVE;
+		return is_mere_path(fd) ? STOCK_DEAD : STOCK_ALIVE;
 	if (type == want)
 		return STOCK_HELD;
 	if (type != F_UNLCK)
 		return STOCK_ALIVE;
-	return is_free(fd, LOCK_BYTE_SUCCESSOR) ? STOCK_DEAD : STOCK_ALIVE;
+	return is_free(fd, LOCK_BYTE_SUCCESSOR, fs) ? STOCK_DEAD : STOCK_ALIVE;
 }
 
 /* Return: false if a descriptor can bear no lock. */
-static bool judge_item(struct stock_item *item)
+static bool judge_item(struct stock_item *item, struct truth_fs *fs)
 {
 	unsigned n_held = 0, n_dead = 0;
 
@@ -67,11 +77,11 @@ static bool judge_item(struct stock_item *item)
 		enum stock_truth truth;
 		struct res_id id;
 
-		if (!get_file(item->fds[i], &id))
+		if (!get_file(item->fds[i], &id, fs))
 			return false;
 		if (!i)
 			item->id = id;
-		truth = truth_of(item->fds[i], item->record.mode);
+		truth = truth_of(item->fds[i], item->record.mode, fs);
 		n_held += truth == STOCK_HELD;
 		n_dead += truth == STOCK_DEAD;
 	}
@@ -86,10 +96,11 @@ static bool judge_item(struct stock_item *item)
 
 static void judge_all(struct stock *stock)
 {
+	struct truth_fs fs = TRUTH_FS_NULL;
 	size_t n = 0;
 
 	for (size_t i = 0; i < stock->n_items; i++) {
-		if (judge_item(&stock->items[i]))
+		if (judge_item(&stock->items[i], &fs))
 			stock->items[n++] = stock->items[i];
 		else
 			stock->n_garbled++;

@@ -21,21 +21,28 @@
  * by another thread may have it open until it calls exec.
  */
 
-int backoff_wait(unsigned attempt, uint64_t deadline)
+int backoff_pause(uint64_t ns, uint64_t deadline)
 {
-	uint64_t now = clock_now(), span;
+	uint64_t now = clock_now();
 	struct timespec ts;
 
 	if (now >= deadline)
 		return -ETIME;
-	span = attempt < 7 ? (uint64_t)BACKOFF_MIN << attempt : BACKOFF_MAX;
 	/* The low digits of the clock are random enough to part two. */
-	span = span / 2 + now % (span / 2);
-	span = MIN(span, deadline - now);
-	ts.tv_sec = 0;
-	ts.tv_nsec = (long)span;
+	ns = ns / 2 + now % (ns / 2 + 1);
+	ns = MIN(ns, deadline - now);
+	ts.tv_sec = (time_t)(ns / NSEC_PER_SEC);
+	ts.tv_nsec = (long)(ns % NSEC_PER_SEC);
 	nanosleep(&ts, NULL);
 	return 0;
+}
+
+int backoff_wait(unsigned attempt, uint64_t deadline)
+{
+	uint64_t ns =
+		attempt < 7 ? (uint64_t)BACKOFF_MIN << attempt : BACKOFF_MAX;
+
+	return backoff_pause(ns, deadline);
 }
 
 int mutex_lock(int identity, uint64_t deadline, int *ret_mutex)

@@ -28,8 +28,10 @@ int mutex_lock(int identity, uint64_t deadline, int *ret_mutex);
 int mutex_unlock(int mutex);
 
 /*
- * Wait before another attempt, @attempt counting from 0: 50 µs, doubling up to
- * 5 ms, with jitter, and never beyond @deadline. Return: 0, or -ETIME at once
- * if that has passed.
+ * Wait for about @ns, with jitter, and never beyond @deadline. Return: 0, or
+ * -ETIME at once if that has passed.
  */
+int backoff_pause(uint64_t ns, uint64_t deadline);
+
+/* Before the @attempt-th repetition, from 0: 50 µs, doubling up to 5 ms. */
 int backoff_wait(unsigned attempt, uint64_t deadline);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/capsule/inside.h"
 
-#include "core/base/clock.h"
 #include "core/base/util.h"
-#include "core/capsule/mutex.h"
 #include "core/capsule/pack.h"
 
 /*
@@ -14,6 +12,7 @@
  */
 
 #define FEW 16
+#define REPACKS_MAX 3
 
 struct pushing {
 	struct pack_item few[FEW];
@@ -83,13 +82,12 @@ int capsule_push(struct capsule *c, const struct capsule_parcel *parcels,
 	r = prepare(parcels, n, &p);
 	if (r)
 		return r;
+	/* More than once: somebody else may fill what we have made free. */
 	for (unsigned i = 0;; i++) {
 		r = capsule_of_queue(send_all(c, &p));
-		if (r != CAPSULE_E_FULL || !capsule_readable(c))
+		if (r != CAPSULE_E_FULL || i == REPACKS_MAX ||
+		    !capsule_readable(c))
 			return r;
-		/* Somebody else may fill what we have made free. */
-		if (i && backoff_wait(i, deadline))
-			return CAPSULE_E_FULL;
 		r = capsule_repack(c, deadline, true);
 		if (r)
 			return r;

@@ -407,6 +407,20 @@ static int look_once(int b, const struct queue_look *look, bool strict,
 	return strict && !all_differ(v) ? LOOK_E_DISTURBED : 0;
 }
 
+/*
+ * The one with the mutex has the right of way: the others stay away for longer
+ * than it takes to have a look, or two long looks would go on for ever.
+ */
+static int wait_to_look(const struct queue_look *look, unsigned attempt,
+			uint64_t began)
+{
+	if (!look->exclusive)
+		return backoff_pause(4 * (clock_now() - began), look->deadline);
+	if (attempt < STRICT_ATTEMPTS)
+		return 0;
+	return backoff_wait(attempt - STRICT_ATTEMPTS, look->deadline);
+}
+
 int queue_view(int b, const struct queue_look *look,
 	       struct queue_view *ret_view)
 {
@@ -417,14 +431,15 @@ int queue_view(int b, const struct queue_look *look,
 	if (!r)
 		return -ENOMEM;
 	for (unsigned i = 0;; i++) {
-		e = look_once(b, look, !look->exclusive || i < STRICT_ATTEMPTS,
-			      r, &v);
+		bool strict = !look->exclusive || i < STRICT_ATTEMPTS;
+		uint64_t began = clock_now();
+
+		e = look_once(b, look, strict, r, &v);
 		if (e != LOOK_E_DISTURBED)
 			break;
 		queue_view_done(&v);
 		e = QUEUE_E_BUSY;
-		if (i + 1 >= STRICT_ATTEMPTS &&
-		    backoff_wait(i - STRICT_ATTEMPTS + 1, look->deadline))
+		if (wait_to_look(look, i, began))
 			break;
 	}
 	set_option(b, SO_PEEK_OFF, -1);

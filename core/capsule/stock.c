@@ -158,7 +158,7 @@ static int load_bundle(struct loading *l, struct queue_message *m)
 		return add_message(l, STOCK_GARBAGE, m, NULL);
 	s->n_inners++;
 	l->look.max_fds -= inner->n_fds;
-	r = add_message(l, STOCK_BUNDLE, m, NULL);
+	r = add_message(l, inner->n ? STOCK_BUNDLE : STOCK_GARBAGE, m, NULL);
 	/* Growing s->inners moves the view, but not the messages in it. */
 	for (size_t i = 0, n = inner->n; !r && i < n; i++)
 		r = load_message(l, &s->inners[s->n_inners - 1].messages[i],
