@@ -14,26 +14,35 @@
 #include <string.h>
 
 /*
- * One dump of the AF_UNIX sockets of this network namespace, from which those
- * are kept that are SOCK_SEQPACKET and bear a capsule's abstract name.
+ * A dump of the AF_UNIX sockets of this network namespace, from which those are
+ * kept that are SOCK_SEQPACKET and bear a capsule's abstract name.
  *
  * The kernel walks its hash table and fills a message of at most 32 KiB
  * whenever the last one was read, synchronously, so a read never waits and the
- * socket is non-blocking. It remembers its place as (chain, index). So a
- * socket that appears in between shifts its chain, and one entry comes twice:
- * duplicates are removed. One that goes away can make it skip an entry in
- * the same chain. Chains are one or two sockets long and the gap must fall into
- * one, but whoever looks for a guest that he knows to exist should look twice.
+ * socket is non-blocking. Between two messages it remembers its place as
+ * (chain, index) and holds no lock. So a socket that appears meanwhile shifts
+ * its chain and one entry comes twice, and one that goes away makes it skip an
+ * entry. With 1000 capsules, and a process that makes and closes sockets as
+ * fast as it can, 5 dumps in 100 were short of one. Therefore a dump of more
+ * than one message is followed by another one with messages of another size,
+ * so that what lies at a border in one does not in the other, and the union
+ * counts: then, none in 3000. /proc/net/unix is the same walk in pages, and is
+ * read alike.
  *
- * Where sock_diag is absent (module unix_diag) or forbidden (a sandbox), the
- * same names are in /proc/net/unix, without peer and owner. That is text
- * which others write: '@' stands for a NUL byte, and a name with a newline can
- * imitate a whole line. A name proves nothing anyway, and capsule_adopt()
- * compares the inode with the socket that it has got.
+ * That file is for where sock_diag is absent (module unix_diag) or forbidden (a
+ * sandbox). It has no peer and no owner. It is text which others write: '@'
+ * stands for a NUL byte, and a name with a newline can imitate a whole line. A
+ * name proves nothing anyway, and capsule_adopt() compares the inode with the
+ * socket that it has got.
  */
 
 #define DUMP_SIZE (32 * 1024)
+#define TEXT_SIZE 4096
 #define DUMP_TRIES 5
+
+static const size_t dump_sizes[] = { DUMP_SIZE, DUMP_SIZE * 5 / 8 };
+static const size_t text_sizes[] = { TEXT_SIZE, TEXT_SIZE * 5 / 8,
+				     TEXT_SIZE * 3 / 8 };
 
 struct discovery {
 	const struct uuid *uuid;
@@ -41,16 +50,11 @@ struct discovery {
 	size_t n, size;
 };
 
-static void discovery_reset(struct discovery *d)
+static void discovery_done(struct discovery *d)
 {
 	free(d->entries);
 	d->entries = NULL;
 	d->n = d->size = 0;
-}
-
-static void discovery_done(struct discovery *d)
-{
-	discovery_reset(d);
 }
 
 static int discovery_push(struct discovery *d, const struct capsule_entry *e)
@@ -150,12 +154,18 @@ static void mnl_closep(struct mnl_socket **nl)
 		mnl_socket_close(*nl);
 }
 
-/* Return: 0; -EINTR if the dump was not consistent; or negative errno. */
-static int diag_dump(struct discovery *d, void *buf)
+static bool has_sockets(const struct nlmsghdr *nlh, ssize_t len)
+{
+	return mnl_nlmsg_ok(nlh, (int)len) &&
+	       nlh->nlmsg_type == SOCK_DIAG_BY_FAMILY;
+}
+
+/* Return: in how many messages it came; or negative errno. */
+static int diag_dump(struct discovery *d, void *buf, size_t size)
 {
 	_cleanup_(mnl_closep) struct mnl_socket *nl = NULL;
 	const uint32_t seq = 1;
-	int r;
+	int r, messages = 0;
 
 	nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
@@ -164,33 +174,46 @@ static int diag_dump(struct discovery *d, void *buf)
 	if (r < 0)
 		return r;
 	do {
-		ssize_t n = mnl_socket_recvfrom(nl, buf, DUMP_SIZE);
+		ssize_t n = mnl_socket_recvfrom(nl, buf, size);
 
 		if (n < 0)
 			return -errno;
+		messages += has_sockets(buf, n);
 		r = mnl_cb_run(buf, (size_t)n, seq, mnl_socket_get_portid(nl),
 			       diag_message, d);
 	} while (r == MNL_CB_OK);
-	return r == MNL_CB_STOP ? 0 : -errno;
+	return r == MNL_CB_STOP ? messages : -errno;
+}
+
+/* EINTR: NLM_F_DUMP_INTR, says libmnl, or a signal. */
+static int diag_dump_again(struct discovery *d, void *buf, size_t size)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; i < DUMP_TRIES; i++) {
+		r = diag_dump(d, buf, size);
+		if (r != -EINTR && r != -ENOBUFS && r != -EAGAIN)
+			break;
+	}
+	return r;
 }
 
 static int discover_diag(struct discovery *d)
 {
 	_cleanup_(freep) void *buf = NULL;
-	int r = -EAGAIN;
 
 	if (!feature_allowed(FEATURE_UNIX_DIAG))
 		return -EPROTONOSUPPORT;
 	buf = malloc(DUMP_SIZE);
 	if (!buf)
 		return -ENOMEM;
-	for (int i = 0; i < DUMP_TRIES; i++) {
-		discovery_reset(d);
-		r = diag_dump(d, buf);
-		if (r != -EINTR && r != -ENOBUFS && r != -EAGAIN)
-			break;
+	for (size_t i = 0; i < ARRAY_SIZE(dump_sizes); i++) {
+		int r = diag_dump_again(d, buf, dump_sizes[i]);
+
+		if (r <= 1)
+			return MIN(r, 0);
 	}
-	return r;
+	return 0;
 }
 
 /* "Num: RefCount Protocol Flags Type St Inode Path", all but Inode in hex. */
@@ -215,23 +238,36 @@ static void fclosep(FILE **file)
 		fclose(*file);
 }
 
-static int discover_proc(struct discovery *d)
+static int proc_read(struct discovery *d, size_t size)
 {
+	char buf[TEXT_SIZE];
 	_cleanup_(fclosep) FILE *file = NULL;
 	_cleanup_(freep) char *line = NULL;
-	size_t size = 0;
+	size_t line_size = 0;
 	ssize_t len;
 	int r = 0;
 
-	discovery_reset(d);
 	file = fopen("/proc/thread-self/net/unix", "re");
 	if (!file)
 		return -errno;
-	while (r == 0 && (len = getline(&line, &size, file)) > 0)
+	setvbuf(file, buf, _IOFBF, size);
+	while (r == 0 && (len = getline(&line, &line_size, file)) > 0)
 		r = proc_line(d, line, (size_t)len);
 	if (r == 0 && ferror(file))
 		r = -EIO;
 	return r;
+}
+
+static int discover_proc(struct discovery *d)
+{
+	discovery_done(d);
+	for (size_t i = 0; i < ARRAY_SIZE(text_sizes); i++) {
+		int r = proc_read(d, text_sizes[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int compare_entry(const void *a, const void *b)
