@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/capsule/inside.h"
 
+#include "core/base/clock.h"
 #include "core/base/compat.h"
 #include "core/base/util.h"
 #include "core/capsule/identity.h"
@@ -20,9 +21,10 @@
  *    used again, or tells that it was. Take a duplicate of the descriptor.
  *    Whatever process that is, and whatever was opened under that number: it
  *    is the right one if it is the socket with the inode of the entry.
- * 2. Else the holder has moved (it forked, as daemons do). One walk over /proc
+ * 2. Else the holder has moved (it forked, as daemons do). A walk over /proc
  *    finds everybody who has the socket open. The first of a family to be
- *    born is the guest; others are its children.
+ *    born is the guest; others are its children. It may move again under our
+ *    eyes, so that takes a few rounds.
  * 3. The socket must be of the kind that capsules are, of a maker whom we
  *    trust, and bound to the name of the entry.
  * 4. In its queue, the header must have the socket's peer and the identity
@@ -34,6 +36,7 @@
  */
 
 #define FINDS_MAX 64
+#define ROUNDS 3
 
 static bool is_alive(int pidfd)
 {
@@ -175,34 +178,51 @@ static size_t choose(const struct search *s, pid_t hint)
 	return best;
 }
 
-/* Nobody found: either nobody is there, or we may not see them. */
-static int unseen(const struct capsule_entry *entry, int hint_result)
+/* One walk. Return: as pin_and_borrow(), or CAPSULE_E_BUSY. */
+static int search_b(struct capsule *c, const struct capsule_entry *entry,
+		    uint64_t deadline, int *ret_b)
 {
-	if (hint_result == CAPSULE_E_DENIED)
-		return CAPSULE_E_DENIED;
-	return geteuid() && entry->uid != geteuid() ? CAPSULE_E_DENIED
-						    : CAPSULE_E_GONE;
+	struct search s = { .n = 0 };
+	size_t i;
+	int r;
+
+	r = proc_find_socket(&entry->ino, 1, deadline, found_one, &s);
+	if (r == -EMFILE || r == -ENFILE)
+		return CAPSULE_E_NOFILE;
+	if (r == -ETIME && !s.n)
+		return CAPSULE_E_BUSY;
+	if (r && r != -ETIME)
+		return r;
+	if (!s.n)
+		return CAPSULE_E_GONE;
+	i = choose(&s, entry->hint_pid);
+	return pin_and_borrow(c, s.finds[i].pid, s.finds[i].fd, ret_b);
+}
+
+/* May we hope to see its holder in /proc? */
+static bool is_hidden(const struct capsule_entry *entry)
+{
+	return geteuid() && entry->uid != geteuid();
 }
 
 static int open_b(struct capsule *c, const struct capsule_entry *entry,
 		  uint64_t deadline, int *ret_b)
 {
-	struct search s = { .n = 0 };
-	int r, hint_result;
-	size_t i;
+	int hint, r;
 
-	hint_result = pin_and_borrow(c, entry->hint_pid, entry->hint_fd, ret_b);
-	if (hint_result != CAPSULE_E_GONE && hint_result != CAPSULE_E_DENIED)
-		return hint_result;
-	r = proc_find_socket(&entry->ino, 1, deadline, found_one, &s);
-	if (r == -ETIME && !s.n)
-		return CAPSULE_E_BUSY;
-	if (r && r != -ETIME)
-		return r == -EMFILE || r == -ENFILE ? CAPSULE_E_NOFILE : r;
-	if (!s.n)
-		return unseen(entry, hint_result);
-	i = choose(&s, entry->hint_pid);
-	return pin_and_borrow(c, s.finds[i].pid, s.finds[i].fd, ret_b);
+	hint = pin_and_borrow(c, entry->hint_pid, entry->hint_fd, ret_b);
+	if (hint != CAPSULE_E_GONE && hint != CAPSULE_E_DENIED)
+		return hint;
+	if (hint == CAPSULE_E_DENIED && is_hidden(entry))
+		return hint;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		r = search_b(c, entry, deadline, ret_b);
+		if (r != CAPSULE_E_GONE || clock_now() >= deadline)
+			break;
+	}
+	if (r != CAPSULE_E_GONE)
+		return r;
+	return is_hidden(entry) ? CAPSULE_E_DENIED : hint;
 }
 
 static int get_option(int fd, int option, void *value, socklen_t size)

@@ -149,17 +149,26 @@ static void the_vmm_adopts_its_own_capsule(void **state)
 	capsule_free(capsule);
 }
 
+/* Until our parent is gone; then die with the one who inherits us. */
+static void outlive(pid_t parent)
+{
+	while (getppid() == parent)
+		usleep(1000);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 /* Its parent is gone, and it has moved the descriptor, too. */
 static int become_daemon(void *arg)
 {
 	const struct capsule_entry *entry = arg;
+	pid_t parent = getpid(), pid = fork();
 	int fd;
-	pid_t pid = fork();
 
 	if (pid)
 		_exit(pid < 0);
 	fd = fcntl(entry->hint_fd, F_DUPFD, 200);
 	syscall(SYS_close_range, 3, fd - 1, 0);
+	outlive(parent);
 	for (;;)
 		pause();
 }
@@ -263,15 +272,16 @@ static int make_guest(void *arg)
 	struct making *m = arg;
 	struct capsule *capsule = kit_capsule("orphan");
 	int b = capsule_fd(capsule);
+	pid_t maker = getpid();
 
 	m->entry = kit_entry(capsule);
 	if (kit_park(capsule, "orphan", 400))
 		return 1;
 	m->guest = fork();
 	if (!m->guest) {
-		prctl(PR_SET_PDEATHSIG, 0);
 		syscall(SYS_close_range, 3, b - 1, 0);
 		syscall(SYS_close_range, b + 1, ~0U, 0);
+		outlive(maker);
 		for (;;)
 			pause();
 	}
