@@ -291,6 +291,11 @@ void engine_cancel(struct engine *e)
 	pool_cancel(e->pool);
 }
 
+bool engine_take_cancel(struct engine *e)
+{
+	return pool_take_cancel(e->pool);
+}
+
 int engine_reserve(struct engine *e, size_t n)
 {
 	(void)e;

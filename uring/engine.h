@@ -70,6 +70,10 @@ int engine_run(struct engine *engine, struct op *ops, size_t n,
 /* Make the running or else the next engine_run() return early. Any thread. */
 void engine_cancel(struct engine *engine);
 
+/* Has engine_cancel() ended no engine_run() yet? Forgets it, so that the caller
+   can obey in its place. */
+bool engine_take_cancel(struct engine *engine);
+
 /*
  * Make room for @n more descriptors in one step: a shared descriptor table
  * that grows by doubling waits for an RCU grace period each time.

@@ -67,6 +67,8 @@ static int open_places(struct take *t)
 		op.open.flags = O_PATH | O_DIRECTORY;
 		r = engine_run(t->context->engine, &op, 1,
 			       t->context->deadline);
+		if (!r && op.res == -ECANCELED)
+			r = op.res;
 		if (!r && op.res >= 0) {
 			place->fd = op.res;
 			place_arm(place);
@@ -394,7 +396,7 @@ static int do_pause(struct take *t, const struct txn_act *act)
 	ts = (struct timespec){ .tv_sec = (time_t)(ns / NSEC_PER_SEC),
 				.tv_nsec = (long)(ns % NSEC_PER_SEC) };
 	nanosleep(&ts, NULL);
-	return atomic_load(&t->context->cancelled) ? -ECANCELED : 0;
+	return engine_take_cancel(t->context->engine) ? -ECANCELED : 0;
 }
 
 static int do_park(struct take *t, const struct txn_act *act)

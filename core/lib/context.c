@@ -46,7 +46,6 @@ GLK_EXPORT void glk_context_set_timeout(struct glk_context *context,
 
 GLK_EXPORT void glk_context_cancel(struct glk_context *context)
 {
-	atomic_store(&context->cancelled, true);
 	engine_cancel(context->engine);
 }
 
@@ -70,7 +69,7 @@ int context_begin(struct glk_context *context)
 	conflict_clear(&context->conflicts);
 	mounts_expire(context->mounts);
 	context->deadline = deadline_in_ms(context->timeout_ms);
-	if (atomic_exchange(&context->cancelled, false))
+	if (engine_take_cancel(context->engine))
 		return context_fail(context, -ECANCELED, "cancelled");
 	return 0;
 }

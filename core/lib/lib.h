@@ -10,7 +10,6 @@
 #include "include/guestlock.h"
 #include "uring/engine.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #define GLK_EXPORT __attribute__((__visibility__("default")))
@@ -29,7 +28,6 @@ struct glk_context {
 	struct mounts *mounts;
 	unsigned timeout_ms;
 	uint64_t deadline; /* of the running call */
-	atomic_bool cancelled;
 	char *message;
 	struct conflict_list conflicts;
 	struct mount_kind last_kind; /* what glk_disk_scope() lent out */

@@ -34,9 +34,27 @@ static void a_failure_has_a_message_until_the_next_call(void **state)
 
 static void a_cancel_ends_one_call_only(void **state)
 {
+	const char *path = test_file("cancel", 0), *fs;
+	int scope;
+
 	(void)state;
 	glk_context_cancel(context);
-	assert_int_equal(context_begin(context), -ECANCELED);
+	glk_context_cancel(context);
+	assert_int_equal(glk_disk_scope(context, path, &scope, &fs),
+			 -ECANCELED);
+	assert_string_equal(glk_context_message(context), "cancelled");
+	assert_int_equal(glk_disk_scope(context, path, &scope, &fs), 0);
+	assert_int_equal(context_begin(context), 0);
+}
+
+static void a_cancel_that_has_ended_a_call_does_not_end_the_next(void **state)
+{
+	struct op op = { .kind = OP_STAT, .fd = 0 };
+
+	(void)state;
+	glk_context_cancel(context);
+	assert_int_equal(engine_run(context->engine, &op, 1, UINT64_MAX), 0);
+	assert_int_equal(op.res, -ECANCELED);
 	assert_int_equal(context_begin(context), 0);
 }
 
@@ -94,6 +112,9 @@ static const struct CMUnitTest tests[] = {
 		close_context),
 	cmocka_unit_test_setup_teardown(a_cancel_ends_one_call_only,
 					open_context, close_context),
+	cmocka_unit_test_setup_teardown(
+		a_cancel_that_has_ended_a_call_does_not_end_the_next,
+		open_context, close_context),
 	cmocka_unit_test_setup_teardown(the_time_limit_starts_with_each_call,
 					open_context, close_context),
 	cmocka_unit_test_setup_teardown(capsule_outcomes_become_errnos,
