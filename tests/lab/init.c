@@ -10,13 +10,15 @@
  *
  *   LAB kernel RELEASE
  *   LAB module-failed PATH ERRNO
- *   LAB program NAME STATUS	an exit code, "signal-N" or "timeout"
+ *   LAB program NAME MS STATUS	an exit code, "signal-N" or "timeout"
  *   LAB tainted N		/proc/sys/kernel/tainted, after the last
  *   LAB done
  */
+#include "core/base/clock.h"
 #include "core/base/util.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <net/if.h>
 #include <signal.h>
@@ -68,10 +70,10 @@ static void loopback_up(void)
 		perror("lo");
 }
 
-/* What systemd gives a service, and so a guest. */
+/* What guestlock promises to live with; systemd's hard limit. */
 static void set_limits(void)
 {
-	struct rlimit files = { .rlim_cur = 1024, .rlim_max = 524288 };
+	struct rlimit files = { .rlim_cur = 20000, .rlim_max = 524288 };
 
 	setrlimit(RLIMIT_NOFILE, &files);
 }
@@ -131,7 +133,7 @@ static pid_t start(const char *program)
 /* Reap whatever exits, until @pid has or the time is over. */
 static bool reap_until(pid_t pid, unsigned seconds, int *ret_status)
 {
-	time_t end = time(NULL) + seconds;
+	uint64_t end = deadline_in_ms(seconds * UINT64_C(1000));
 	sigset_t chld;
 
 	sigemptyset(&chld);
@@ -148,24 +150,26 @@ static bool reap_until(pid_t pid, unsigned seconds, int *ret_status)
 			}
 		}
 		sigtimedwait(&chld, NULL, &tick);
-	} while (time(NULL) <= end);
+	} while (clock_now() < end);
 	return false;
 }
 
 static void run(const char *program, unsigned seconds)
 {
 	const char *name = strrchr(program, '/') + 1;
+	uint64_t begin = clock_now();
 	pid_t pid = start(program);
 	int status;
+	bool ended = reap_until(pid, seconds, &status);
 
-	if (!reap_until(pid, seconds, &status))
-		fprintf(results, "LAB program %s timeout\n", name);
+	fprintf(results, "LAB program %s %" PRIu64 " ", name,
+		(clock_now() - begin) / NSEC_PER_MSEC);
+	if (!ended)
+		fprintf(results, "timeout\n");
 	else if (WIFSIGNALED(status))
-		fprintf(results, "LAB program %s signal-%d\n", name,
-			WTERMSIG(status));
+		fprintf(results, "signal-%d\n", WTERMSIG(status));
 	else
-		fprintf(results, "LAB program %s %d\n", name,
-			WEXITSTATUS(status));
+		fprintf(results, "%d\n", WEXITSTATUS(status));
 	kill(-pid, SIGKILL);
 }
 

@@ -235,11 +235,13 @@ def boot(tree, image, results, limit):
 def judge(lines, programs):
     """What the kernel reported: names by result; raises on any failure."""
     records = [line.split()[1:] for line in lines if line.startswith("LAB ")]
-    status = {r[1]: r[2] for r in records if r[0] == "program"}
+    status = {r[1]: r[3] for r in records if r[0] == "program"}
+    ms = {r[1]: int(r[2]) for r in records if r[0] == "program"}
     broken = [" ".join(r[1:]) for r in records if r[0] == "module-failed"]
     names = [os.path.basename(program) for program in programs]
     for name in names:
-        print(f"lab: {name} {status.get(name, 'did not run')}")
+        print(f"lab: {name} {status.get(name, 'did not run')}, "
+              f"{ms.get(name, 0) / 1000:.1f} s")
     bad = [name for name in names if status.get(name) not in ("0", "77")]
     taint = sum(int(r[1]) for r in records if r[0] == "tainted")
     if taint & (TAINT_DIED | TAINT_WARNED | TAINT_LOCKUP):
