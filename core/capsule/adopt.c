@@ -215,7 +215,8 @@ static int open_b(struct capsule *c, const struct capsule_entry *entry,
 		return hint;
 	if (hint == CAPSULE_E_DENIED && is_hidden(entry))
 		return hint;
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	r = CAPSULE_E_GONE;
+	for (unsigned i = 0; i < ROUNDS && !entry->nowhere; i++) {
 		r = search_b(c, entry, deadline, ret_b);
 		if (r != CAPSULE_E_GONE || clock_now() >= deadline)
 			break;

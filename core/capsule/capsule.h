@@ -96,6 +96,7 @@ struct capsule_entry {
 	uint64_t nonce;
 	uint32_t ino, peer_ino;
 	uid_t uid; /* owner of the socket; -1 if the kernel cannot say */
+	bool nowhere; /* capsule_locate() has found nobody who has it open */
 };
 
 /* The process that holds an adopted capsule. */
@@ -210,6 +211,17 @@ int capsule_compact(struct capsule *capsule, uint64_t deadline);
  */
 int capsule_discover(const struct uuid *uuid,
 		     struct capsule_entry **ret_entries, size_t *ret_n);
+
+/**
+ * capsule_locate() - put right the hints of those that have moved
+ *
+ * With one walk over /proc, however many they are: for whoever is going to
+ * adopt all of them. Without it capsule_adopt() walks once for each.
+ *
+ * Return: 0, -ETIME (those that were not found by then keep their hints),
+ * -ENOMEM, or another negative errno.
+ */
+int capsule_locate(struct capsule_entry *entries, size_t n, uint64_t deadline);
 
 struct capsule_adopt_config {
 	bool any_owner; /* accept any user's; else only root's and our own */

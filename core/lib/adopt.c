@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/lib/lib.h"
+#include "core/lib/look.h"
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
@@ -66,16 +66,19 @@ static void consider(const struct selector *sel, struct capsule *capsule,
 static int search(struct glk_context *context, const struct selector *sel,
 		  bool by_pid, struct candidates *c)
 {
-	struct capsule_adopt_config config = { .deadline = context->deadline };
+	struct capsule_adopt_config config = {};
 	_cleanup_(freep) struct capsule_entry *entries = NULL;
 	size_t n = 0;
 	int r;
 
-	r = capsule_discover(sel->is_uuid ? &sel->uuid : NULL, &entries, &n);
+	r = look_discover(context, sel->is_uuid ? &sel->uuid : NULL, &entries,
+			  &n);
 	for (size_t i = 0; i < n && !r; i++) {
 		struct capsule *capsule = NULL;
-		int e = capsule_adopt(&entries[i], &config, &capsule);
+		int e;
 
+		config.deadline = look_deadline(context);
+		e = capsule_adopt(&entries[i], &config, &capsule);
 		if (!e)
 			consider(sel, capsule, by_pid, c);
 		else if (e != CAPSULE_E_GONE && e != CAPSULE_E_FORGED)
@@ -136,7 +139,7 @@ GLK_EXPORT int glk_guest_adopt(struct glk_context *context,
 	guest = calloc(1, sizeof(*guest));
 	if (!guest) {
 		capsule_free(capsule);
-		return -ENOMEM;
+		return context_no_memory(context);
 	}
 	guest->context = context;
 	guest->who = *capsule_identity(capsule);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/holders.h"
 #include "core/lib/info.h"
+#include "core/lib/look.h"
 
 #include "core/base/clock.h"
 #include "core/base/compat.h"
@@ -32,7 +33,7 @@ static int list_add(struct glk_context *context, struct glk_guest_list *list,
 {
 	struct capsule_adopt_config config = {
 		.any_owner = !(flags & GLK_LIST_TRUSTED),
-		.deadline = context->deadline,
+		.deadline = look_deadline(context),
 	};
 	struct capsule *capsule = NULL;
 	int r;
@@ -44,7 +45,7 @@ static int list_add(struct glk_context *context, struct glk_guest_list *list,
 		return r;
 	if (r)
 		return 0; /* gone by now, or not what its name says */
-	r = info_new(context, capsule, &list->infos[list->n]);
+	r = info_new(context, capsule, config.deadline, &list->infos[list->n]);
 	if (!r)
 		list->n++;
 	capsule_free(capsule);
@@ -62,7 +63,7 @@ GLK_EXPORT int glk_guest_list_new(struct glk_context *context, unsigned flags,
 	r = context_begin(context);
 	if (r)
 		return r;
-	r = capsule_discover(NULL, &entries, &n);
+	r = look_discover(context, NULL, &entries, &n);
 	if (r)
 		return context_capsule_fail(context, r,
 					    "cannot look for guests");

@@ -125,7 +125,7 @@ static int error_of(int e)
 }
 
 int info_new(struct glk_context *context, struct capsule *capsule,
-	     struct info **ret_info)
+	     uint64_t deadline, struct info **ret_info)
 {
 	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
 	struct info *info = calloc(1, sizeof(*info));
@@ -134,7 +134,7 @@ int info_new(struct glk_context *context, struct capsule *capsule,
 	if (!info)
 		return -ENOMEM;
 	fill_guest(info, capsule);
-	r = capsule_list(capsule, context->deadline, &contents);
+	r = capsule_list(capsule, deadline, &contents);
 	if (!r) {
 		r = fill_leases(context, info, &contents);
 		capsule_contents_done(&contents);

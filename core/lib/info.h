@@ -20,6 +20,6 @@ struct info {
  * Return: 0, CAPSULE_E_GONE, or -ENOMEM.
  */
 int info_new(struct glk_context *context, struct capsule *capsule,
-	     struct info **ret_info);
+	     uint64_t deadline, struct info **ret_info);
 
 struct info *info_free(struct info *info);

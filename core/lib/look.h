@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lib/lib.h"
+
+/*
+ * Looking at many capsules, of which some may be hostile: a guest can make its
+ * own capsule slow to read, and must not make it slow to read others.
+ */
+
+/* capsule_discover() and capsule_locate(). @uuid may be NULL. */
+int look_discover(struct glk_context *context, const struct uuid *uuid,
+		  struct capsule_entry **ret_entries, size_t *ret_n);
+
+/* How long to look at one of many, from now on. */
+uint64_t look_deadline(const struct glk_context *context);
