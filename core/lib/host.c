@@ -45,7 +45,8 @@ static int list_add(struct glk_context *context, struct glk_guest_list *list,
 		return r;
 	if (r)
 		return 0; /* gone by now, or not what its name says */
-	r = info_new(context, capsule, config.deadline, &list->infos[list->n]);
+	r = info_new_until(context, capsule, config.deadline,
+			   &list->infos[list->n]);
 	if (!r)
 		list->n++;
 	capsule_free(capsule);

@@ -124,8 +124,8 @@ static int error_of(int e)
 	return e > 0 ? -ETIME : e;
 }
 
-int info_new(struct glk_context *context, struct capsule *capsule,
-	     uint64_t deadline, struct info **ret_info)
+int info_new_until(struct glk_context *context, struct capsule *capsule,
+		   uint64_t deadline, struct info **ret_info)
 {
 	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
 	struct info *info = calloc(1, sizeof(*info));
@@ -148,6 +148,12 @@ int info_new(struct glk_context *context, struct capsule *capsule,
 	}
 	*ret_info = info;
 	return 0;
+}
+
+int info_new(struct glk_context *context, struct capsule *capsule,
+	     struct info **ret_info)
+{
+	return info_new_until(context, capsule, context->deadline, ret_info);
 }
 
 struct info *info_free(struct info *info)

@@ -20,6 +20,10 @@ struct info {
  * Return: 0, CAPSULE_E_GONE, or -ENOMEM.
  */
 int info_new(struct glk_context *context, struct capsule *capsule,
-	     uint64_t deadline, struct info **ret_info);
+	     struct info **ret_info);
+
+/* The same, by another deadline than the call's. */
+int info_new_until(struct glk_context *context, struct capsule *capsule,
+		   uint64_t deadline, struct info **ret_info);
 
 struct info *info_free(struct info *info);
