@@ -139,7 +139,7 @@ GLK_EXPORT int glk_guest_adopt(struct glk_context *context,
 	guest = calloc(1, sizeof(*guest));
 	if (!guest) {
 		capsule_free(capsule);
-		return -ENOMEM;
+		return context_no_memory(context);
 	}
 	guest->context = context;
 	guest->who = *capsule_identity(capsule);

@@ -16,20 +16,16 @@ static int begin_change(struct glk_guest *guest, enum guest_call call)
 
 	if (r)
 		return r;
-	r = guest_may(&guest->sm, call);
+	r = guest_check(guest, call);
 	if (r)
-		return context_fail(guest->context, r, "cannot %s: %s",
-				    guest_call_name(call), strerror(-r));
+		return r;
 	return guest_move(&guest->sm, GUEST_EVENT_CHANGE_BEGIN);
 }
 
 static int end_change(struct glk_guest *guest, int r)
 {
-	int moved;
+	int moved = guest_move(&guest->sm, GUEST_EVENT_CHANGE_END);
 
-	if (r == -ESRCH)
-		guest_move(&guest->sm, GUEST_EVENT_VANISHED);
-	moved = guest_move(&guest->sm, GUEST_EVENT_CHANGE_END);
 	return r ? r : moved;
 }
 
@@ -47,7 +43,7 @@ GLK_EXPORT int glk_guest_attach(struct glk_guest *guest,
 	if (n > ARRAY_SIZE(few))
 		w = wanted = calloc(n, sizeof(*wanted));
 	if (!w)
-		return end_change(guest, -ENOMEM);
+		return end_change(guest, context_no_memory(guest->context));
 	for (size_t i = 0; i < n && !r; i++) {
 		/* Borrowed: nothing here outlives the call. */
 		w[i].path = (char *)disks[i].path;
@@ -59,7 +55,8 @@ GLK_EXPORT int glk_guest_attach(struct glk_guest *guest,
 }
 
 /* What the path names now; a path that is gone or hangs has no id. */
-static struct res_id current_id(struct glk_context *context, const char *path)
+static int current_id(struct glk_context *context, const char *path,
+		      struct res_id *ret_id)
 {
 	struct mount_kind kind = {};
 	struct op op = {
@@ -67,21 +64,63 @@ static struct res_id current_id(struct glk_context *context, const char *path)
 		.fd = AT_FDCWD,
 		.stat = { .path = path },
 	};
+	int r;
 
 	if (mounts_any_remote(context->mounts))
 		mounts_by_path(context->mounts, path, &kind);
 	op.flags = kind.remote ? OP_REMOTE : 0;
-	if (engine_run(context->engine, &op, 1, context->deadline) || op.res)
-		return (struct res_id){};
-	return (struct res_id){ op.stat.out.dev, op.stat.out.ino };
+	r = engine_run(context->engine, &op, 1, context->deadline);
+	if (r || op.res == -ECANCELED)
+		return r ? r : op.res;
+	*ret_id = (struct res_id){};
+	if (!op.res)
+		*ret_id = (struct res_id){ op.stat.out.dev, op.stat.out.ino };
+	return 0;
 }
 
-static bool has_id(const struct capsule_contents *contents, struct res_id id)
+/* The leases that a path means. */
+struct meaning {
+	struct res_id id;
+	const char *text; /* NULL: by id */
+};
+
+static bool is_meant(const struct meaning *meaning,
+		     const struct capsule_lease *lease)
 {
+	if (meaning->text)
+		return path_same_text(lease->path, meaning->text);
+	return res_id_equal(lease->id, meaning->id);
+}
+
+static size_t count_meant(const struct meaning *meaning,
+			  const struct capsule_contents *contents)
+{
+	size_t n = 0;
+
 	for (size_t i = 0; i < contents->n_leases; i++)
-		if (id.ino && res_id_equal(contents->leases[i].id, id))
-			return true;
-	return false;
+		n += is_meant(meaning, &contents->leases[i]);
+	return n;
+}
+
+static int release_meant(struct glk_guest *guest,
+			 struct capsule_contents *contents,
+			 const struct meaning *meaning, size_t *released)
+{
+	for (size_t i = 0; i < contents->n_leases; i++) {
+		struct capsule_lease *lease = &contents->leases[i];
+		int r;
+
+		if (!is_meant(meaning, lease))
+			continue;
+		r = capsule_unlock(lease);
+		if (r)
+			return context_fail(guest->context, r,
+					    "%s: cannot unlock: %s",
+					    quoted(lease->path), strerror(-r));
+		*released += lease->held;
+		lease->held = false;
+	}
+	return 0;
 }
 
 /* What a path names now is meant before what it named once: the guest may use
@@ -90,41 +129,43 @@ static int release_one(struct glk_guest *guest,
 		       struct capsule_contents *contents, const char *path,
 		       size_t *released)
 {
-	struct res_id id = current_id(guest->context, path);
-	bool by_id = has_id(contents, id);
-	int r = 0;
+	_cleanup_(freep) char *text = NULL;
+	struct meaning meaning = {};
+	int r;
 
-	for (size_t i = 0; i < contents->n_leases && !r; i++) {
-		struct capsule_lease *lease = &contents->leases[i];
-
-		if (by_id ? !res_id_equal(lease->id, id)
-			  : strcmp(lease->path, path) != 0)
-			continue;
-		r = capsule_unlock(lease);
-		if (r)
-			return context_fail(guest->context, r,
-					    "%s: cannot unlock: %s",
-					    quoted(path), strerror(-r));
-		*released += lease->held;
-		lease->held = false;
+	r = current_id(guest->context, path, &meaning.id);
+	if (r)
+		return context_fail(guest->context, r, "%s: %s", quoted(path),
+				    strerror(-r));
+	if (!meaning.id.ino || !count_meant(&meaning, contents)) {
+		text = path_absolute(path);
+		if (!text)
+			return context_no_memory(guest->context);
+		meaning.text = text;
 	}
-	return r;
+	return release_meant(guest, contents, &meaning, released);
+}
+
+static int check_paths(struct glk_guest *guest, const char *const *paths,
+		       size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!paths[i] || !*paths[i])
+			return context_fail(guest->context, -EINVAL,
+					    "a disk has no path");
+	return 0;
 }
 
 static int release_disks(struct glk_guest *guest, const char *const *paths,
 			 size_t n, size_t *released)
 {
 	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
-	uint64_t deadline = guest->context->deadline;
 	bool untidy;
 	int r;
 
-	r = guest_readable(guest);
-	if (!r)
-		r = capsule_list(guest->capsule, deadline, &contents);
+	r = guest_list(guest, &contents);
 	if (r)
-		return context_capsule_fail(guest->context, r,
-					    "cannot read the guest's leases");
+		return guest_fail(guest, r, "cannot read the guest's leases");
 	for (size_t i = 0; i < n && !r; i++)
 		r = release_one(guest, &contents, paths[i], released);
 	untidy = *released || contents.n_dead;
@@ -135,7 +176,7 @@ static int release_disks(struct glk_guest *guest, const char *const *paths,
 	 * until somebody succeeds.
 	 */
 	if (untidy)
-		capsule_compact(guest->capsule, deadline);
+		capsule_compact(guest->capsule, guest->context->deadline);
 	return r;
 }
 
@@ -149,7 +190,8 @@ GLK_EXPORT int glk_guest_detach(struct glk_guest *guest,
 	r = begin_change(guest, GUEST_CALL_DETACH);
 	if (r)
 		return r;
-	if (n)
+	r = check_paths(guest, paths, n);
+	if (!r && n)
 		r = release_disks(guest, paths, n, &released);
 	r = end_change(guest, r);
 	if (!r && ret_released)
@@ -157,32 +199,42 @@ GLK_EXPORT int glk_guest_detach(struct glk_guest *guest,
 	return r;
 }
 
+static int read_info(struct glk_guest *guest, struct info **ret_info)
+{
+	struct info *info = NULL;
+	int r;
+
+	r = guest_readable(guest);
+	if (!r)
+		r = info_new(guest->context, guest->capsule, &info);
+	if (r == CAPSULE_E_GONE) {
+		r = guest_follow(guest);
+		if (!r)
+			r = info_new(guest->context, guest->capsule, &info);
+	}
+	if (!r && info->pub.error) {
+		r = info->pub.error;
+		info = info_free(info);
+	}
+	if (r)
+		return guest_fail(guest, r, "cannot read the guest");
+	*ret_info = info;
+	return 0;
+}
+
 GLK_EXPORT int glk_guest_info(struct glk_guest *guest,
 			      const struct glk_guest_info **ret_info)
 {
-	struct glk_context *context = guest->context;
-	struct info *info;
+	struct info *info = NULL;
 	int r;
 
-	r = context_begin(context);
+	r = context_begin(guest->context);
+	if (!r)
+		r = guest_check(guest, GUEST_CALL_INFO);
+	if (!r)
+		r = read_info(guest, &info);
 	if (r)
 		return r;
-	r = guest_may(&guest->sm, GUEST_CALL_INFO);
-	if (r)
-		return context_fail(context, r, "cannot read: %s",
-				    strerror(-r));
-	r = guest_readable(guest);
-	if (!r)
-		r = info_new(context, guest->capsule, &info);
-	if (r == CAPSULE_E_GONE)
-		guest_move(&guest->sm, GUEST_EVENT_VANISHED);
-	if (!r && info->pub.error) {
-		r = info->pub.error;
-		info_free(info);
-	}
-	if (r)
-		return context_capsule_fail(context, r,
-					    "cannot read the guest");
 	info_free(guest->info);
 	guest->info = info;
 	*ret_info = &info->pub;

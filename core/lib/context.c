@@ -89,6 +89,11 @@ int context_fail(struct glk_context *context, int error, const char *format,
 	return error;
 }
 
+int context_no_memory(struct glk_context *context)
+{
+	return context_fail(context, -ENOMEM, "out of memory");
+}
+
 static int errno_of(int e)
 {
 	switch (e) {

@@ -25,9 +25,12 @@ static int check_config(struct glk_context *context,
 		r = uuid_parse(config->uuid, &who->uuid);
 	else
 		r = uuid_generate(&who->uuid);
-	if (r)
+	if (r && config->uuid)
 		return context_fail(context, r, "'%s' is not a uuid",
-				    quoted(config->uuid ? config->uuid : ""));
+				    quoted(config->uuid));
+	if (r)
+		return context_fail(context, r, "cannot make a uuid: %s",
+				    strerror(-r));
 	if (config->name) {
 		if (strlen(config->name) > CAPSULE_NAME_MAX)
 			return context_fail(context, -EINVAL,
@@ -65,12 +68,40 @@ GLK_EXPORT int glk_guest_new(struct glk_context *context,
 		return r;
 	guest = calloc(1, sizeof(*guest));
 	if (!guest)
-		return -ENOMEM;
+		return context_no_memory(context);
 	guest->context = context;
 	guest->who = who;
 	guest->holder_pid = config->pid;
 	guest_init(&guest->sm, who.holder == CAPSULE_SELF);
 	*ret_guest = guest;
+	return 0;
+}
+
+static const char *why_not(const struct glk_guest *guest, int error)
+{
+	switch (-error) {
+	case EALREADY:
+		return "the guest has been acquired already";
+	case ESRCH:
+		return "the guest is gone";
+	case EOPNOTSUPP:
+		return "this process itself holds the guest's leases";
+	case ENODATA:
+		return guest_state(&guest->sm) == GUEST_NEW
+			       ? "the guest has not been acquired yet"
+			       : "the capsule has been handed over already";
+	default:
+		return strerror(-error);
+	}
+}
+
+int guest_check(struct glk_guest *guest, enum guest_call call)
+{
+	int r = guest_may(&guest->sm, call);
+
+	if (r)
+		return context_fail(guest->context, r, "cannot %s: %s",
+				    guest_call_name(call), why_not(guest, r));
 	return 0;
 }
 
@@ -136,11 +167,11 @@ GLK_EXPORT int glk_guest_add(struct glk_guest *guest,
 	r = context_begin(context);
 	if (r)
 		return r;
-	r = guest_may(&guest->sm, GUEST_CALL_ADD);
+	r = guest_check(guest, GUEST_CALL_ADD);
 	if (r)
-		return context_fail(context, r,
-				    "disks can be added before acquire only");
-	r = reserve_wanted(guest, n);
+		return r;
+	if (reserve_wanted(guest, n))
+		return context_no_memory(context);
 	for (size_t i = 0; !r && i < n; i++) {
 		struct wanted_disk *w = &guest->wanted[guest->n_wanted];
 
@@ -149,7 +180,7 @@ GLK_EXPORT int glk_guest_add(struct glk_guest *guest,
 			break;
 		w->path = strdup(disks[i].path);
 		if (!w->path)
-			r = -ENOMEM;
+			r = context_no_memory(context);
 		else
 			guest->n_wanted++;
 	}
@@ -166,10 +197,9 @@ GLK_EXPORT int glk_guest_acquire(struct glk_guest *guest)
 	r = context_begin(context);
 	if (r)
 		return r;
-	r = guest_may(&guest->sm, GUEST_CALL_ACQUIRE);
+	r = guest_check(guest, GUEST_CALL_ACQUIRE);
 	if (r)
-		return context_fail(context, r,
-				    "the guest has been acquired already");
+		return r;
 	r = capsule_new(&guest->who, guest->holder_pid, &guest->capsule);
 	if (r)
 		return context_capsule_fail(context, r,
@@ -204,7 +234,7 @@ GLK_EXPORT int glk_guest_inherit(struct glk_guest *guest)
 
 GLK_EXPORT int glk_guest_handed_over(struct glk_guest *guest)
 {
-	int r = guest_may(&guest->sm, GUEST_CALL_HAND_OVER);
+	int r = guest_check(guest, GUEST_CALL_HAND_OVER);
 
 	if (!r)
 		r = guest_move(&guest->sm, GUEST_EVENT_HANDED_OVER);
@@ -213,40 +243,62 @@ GLK_EXPORT int glk_guest_handed_over(struct glk_guest *guest)
 	return r;
 }
 
-/* The capsule that we made and let go, found again in the kernel. */
-static int readopt(struct glk_guest *guest, struct capsule **ret_capsule)
+/* The very same capsule, found in the kernel, takes the place of ours. */
+static int readopt(struct glk_guest *guest)
 {
 	struct capsule_adopt_config config = {
 		.deadline = guest->context->deadline,
 	};
 	_cleanup_(freep) struct capsule_entry *entries = NULL;
-	size_t n = 0;
+	struct capsule *fresh = NULL;
+	size_t n = 0, i = 0;
 	int r;
 
 	r = capsule_discover(&guest->who.uuid, &entries, &n);
 	if (r)
 		return r;
-	r = CAPSULE_E_GONE;
-	for (size_t i = 0; i < n; i++) {
-		if (!capsule_is(guest->capsule, &entries[i]))
-			continue;
-		r = capsule_adopt(&entries[i], &config, ret_capsule);
-		break;
-	}
-	return r;
-}
-
-int guest_readable(struct glk_guest *guest)
-{
-	struct capsule *fresh = NULL;
-	int r;
-
-	if (capsule_readable(guest->capsule))
-		return 0;
-	r = readopt(guest, &fresh);
+	while (i < n && !capsule_is(guest->capsule, &entries[i]))
+		i++;
+	if (i == n)
+		return CAPSULE_E_GONE;
+	r = capsule_adopt(&entries[i], &config, &fresh);
 	if (r)
 		return r;
 	capsule_free(guest->capsule);
 	guest->capsule = fresh;
 	return 0;
+}
+
+int guest_readable(struct glk_guest *guest)
+{
+	return capsule_readable(guest->capsule) ? 0 : readopt(guest);
+}
+
+int guest_follow(struct glk_guest *guest)
+{
+	return capsule_keeper(guest->capsule) ? readopt(guest) : CAPSULE_E_GONE;
+}
+
+int guest_list(struct glk_guest *guest, struct capsule_contents *ret_contents)
+{
+	uint64_t deadline = guest->context->deadline;
+	int r;
+
+	r = guest_readable(guest);
+	if (!r)
+		r = capsule_list(guest->capsule, deadline, ret_contents);
+	if (r != CAPSULE_E_GONE)
+		return r;
+	r = guest_follow(guest);
+	return r ? r : capsule_list(guest->capsule, deadline, ret_contents);
+}
+
+int guest_fail(struct glk_guest *guest, int e, const char *what)
+{
+	enum guest_state state = guest_state(&guest->sm);
+
+	if (e == CAPSULE_E_GONE &&
+	    (state == GUEST_HELD || state == GUEST_RUNNING))
+		guest_move(&guest->sm, GUEST_EVENT_VANISHED);
+	return context_capsule_fail(guest->context, e, what);
 }

@@ -59,6 +59,9 @@ int context_begin(struct glk_context *context);
 int context_fail(struct glk_context *context, int error, const char *format,
 		 ...) _printf_(3, 4);
 
+/* Return: -ENOMEM, with a message if there is still memory for one. */
+int context_no_memory(struct glk_context *context);
+
 /* Turn a CAPSULE_E_* or negative errno into our errno and a message. */
 int context_capsule_fail(struct glk_context *context, int e, const char *what);
 
@@ -80,8 +83,32 @@ void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
 int disk_check(struct glk_context *context, const struct glk_disk *disk,
 	       enum res_mode *ret_mode);
 
-/* A capsule that can be listed: one that was let go is adopted again. */
+/* guest_may() with a message. */
+int guest_check(struct glk_guest *guest, enum guest_call call);
+
+/* A capsule that can be listed: one that was let go is adopted again. Return: 0
+   or as capsule_adopt(). */
 int guest_readable(struct glk_guest *guest);
+
+/* After CAPSULE_E_GONE: the process that we knew has it no more, but perhaps
+   another one, if the guest has forked since. Return: as capsule_adopt(). */
+int guest_follow(struct glk_guest *guest);
+
+/* capsule_list() of a guest wherever it is. Return: as capsule_list(). */
+int guest_list(struct glk_guest *guest, struct capsule_contents *ret_contents);
+
+/* As context_capsule_fail(); and a guest that is gone is marked as such. */
+int guest_fail(struct glk_guest *guest, int e, const char *what);
+
+/* path.c */
+
+/* What is recorded outlives this process and its working directory. A path that
+   would become too long stays as it is: the kernel knows the file's name.
+   Return: to be freed, or NULL for lack of memory. */
+char *path_absolute(const char *path);
+
+/* Are they the same name, but for "//" and "/./"? */
+bool path_same_text(const char *a, const char *b);
 
 /* take.c */
 

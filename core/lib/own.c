@@ -4,7 +4,6 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static int compare_mine(const void *a, const void *b)
@@ -44,13 +43,10 @@ int own_load(struct take *t)
 
 	if (t->mine_known || guest_state(&t->guest->sm) == GUEST_TAKING)
 		return 0;
-	r = guest_readable(t->guest);
-	if (!r)
-		r = capsule_list(t->guest->capsule, t->context->deadline,
-				 &contents);
+	r = guest_list(t->guest, &contents);
 	if (r)
-		return context_capsule_fail(t->context, r,
-					    "cannot read the guest's leases");
+		return guest_fail(t->guest, r,
+				  "cannot read the guest's leases");
 	r = remember(t, &contents);
 	capsule_contents_done(&contents);
 	return r;
@@ -103,25 +99,6 @@ static void close_parked(struct take *t)
 	take_close_items(t, t->op_items, k);
 }
 
-/*
- * What is recorded outlives this process and its working directory. A path that
- * would become too long stays as it is: the kernel knows the file's name.
- */
-static char *absolute(const char *path)
-{
-	_cleanup_(freep) char *cwd = NULL;
-	char *full = NULL;
-
-	cwd = getcwd(NULL, 0);
-	if (!cwd || strlen(cwd) + 1 + strlen(path) > CAPSULE_PATH_MAX)
-		return strdup(path);
-	while (!strncmp(path, "./", 2))
-		path += 2;
-	if (asprintf(&full, "%s/%s", strcmp(cwd, "/") ? cwd : "", path) < 0)
-		return NULL;
-	return full;
-}
-
 static int make_absolute(struct capsule_parcel *parcels, size_t n,
 			 struct name_store *store)
 {
@@ -132,7 +109,7 @@ static int make_absolute(struct capsule_parcel *parcels, size_t n,
 			continue;
 		if (!store->names)
 			store->names = calloc(n, sizeof(*store->names));
-		path = store->names ? absolute(parcels[i].path) : NULL;
+		path = store->names ? path_absolute(parcels[i].path) : NULL;
 		if (!path)
 			return -ENOMEM;
 		store->names[store->n++] = path;

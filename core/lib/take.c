@@ -186,8 +186,8 @@ static int report_outcome(struct take *t)
 	if (txn_outcome(t->txn) == TXN_HELD)
 		return 0;
 	if (t->park_error)
-		return context_capsule_fail(t->context, t->park_error,
-					    "cannot park the leases");
+		return guest_fail(t->guest, t->park_error,
+				  "cannot park the leases");
 	if (error)
 		return context_fail(t->context, error, "%s", strerror(-error));
 	return report_items(t);
@@ -204,7 +204,7 @@ int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
 		r = take_add(&t, disks);
 	if (!r)
 		r = take_drive(&t);
-	if (r)
-		return context_fail(guest->context, r, "%s", strerror(-r));
-	return report_outcome(&t);
+	if (r && !guest->context->message)
+		context_fail(guest->context, r, "%s", strerror(-r));
+	return r ? r : report_outcome(&t);
 }
