@@ -95,7 +95,7 @@ struct capsule_entry {
 	int hint_fd;
 	uint64_t nonce;
 	uint32_t ino, peer_ino;
-	uid_t uid; /* owner of the socket; -1 if the kernel cannot say */
+	uid_t uid;    /* owner of the socket; -1 if the kernel cannot say */
 	bool nowhere; /* capsule_locate() has found nobody who has it open */
 };
 
@@ -165,6 +165,19 @@ uid_t capsule_uid(const struct capsule *capsule);
  */
 int capsule_push(struct capsule *capsule, const struct capsule_parcel *parcels,
 		 size_t n, uint64_t deadline);
+
+/**
+ * capsule_fill() - park the first leases of a capsule that is still ours alone
+ *
+ * For its maker, before anybody else can have capsule_fd(). Faster than
+ * capsule_push() for many leases, and not atomic: after a failure the capsule
+ * holds some of them and must be freed.
+ *
+ * Return: 0, CAPSULE_E_FULL, _INFLIGHT, _GONE (not its maker, or has let go),
+ * _NOFILE, -EINVAL, or negative errno.
+ */
+int capsule_fill(struct capsule *capsule, const struct capsule_parcel *parcels,
+		 size_t n);
 
 /**
  * capsule_list() - what is in it

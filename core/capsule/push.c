@@ -6,9 +6,15 @@
 
 /*
  * One send, so that a crash parks all or nothing: a message if it all fits
- * one, else a bundle, whoever has inherited the capsule by now. A bundle costs
- * 2.5 µs more than the same messages sent one by one. No mutex: a send is
- * atomic, and compaction takes away only what it has seen.
+ * one, else a bundle, whoever has inherited the capsule by now. No mutex: a
+ * send is atomic, and compaction takes away only what it has seen.
+ *
+ * Filling a capsule that nobody has inherited is the exception: it dies with
+ * its maker, so several messages are as good as one. They are better on a full
+ * host: a bundle sends a socket, and a user with more than 2024 descriptors in
+ * flight then waits for the kernel's collector (wait_for_unix_gc() in
+ * net/unix/garbage.c). With 10 000 leases on the host that was 4 ms for a
+ * guest of 500 disks.
  */
 
 #define FEW 16
@@ -60,11 +66,23 @@ static int prepare(const struct capsule_parcel *parcels, size_t n,
 	return 0;
 }
 
-static int send_all(const struct capsule *c, const struct pushing *p)
+static int send_one_by_one(int a, const struct pushing *p)
+{
+	size_t fit;
+	int r = 0;
+
+	for (size_t done = 0; !r && done < p->n; done += fit) {
+		fit = pack_fit(p->items + done, p->n - done);
+		r = pack_send(a, p->items + done, fit);
+	}
+	return r;
+}
+
+static int send_at_once(int a, const struct pushing *p)
 {
 	if (pack_fit(p->items, p->n) == p->n)
-		return pack_send(c->a, p->items, p->n);
-	return pack_send_bundle(c->a, p->items, p->n);
+		return pack_send(a, p->items, p->n);
+	return pack_send_bundle(a, p->items, p->n);
 }
 
 int capsule_push(struct capsule *c, const struct capsule_parcel *parcels,
@@ -84,7 +102,7 @@ int capsule_push(struct capsule *c, const struct capsule_parcel *parcels,
 		return r;
 	/* More than once: somebody else may fill what we have made free. */
 	for (unsigned i = 0;; i++) {
-		r = capsule_of_queue(send_all(c, &p));
+		r = capsule_of_queue(send_at_once(c->a, &p));
 		if (r != CAPSULE_E_FULL || i == REPACKS_MAX ||
 		    !capsule_readable(c))
 			return r;
@@ -92,4 +110,18 @@ int capsule_push(struct capsule *c, const struct capsule_parcel *parcels,
 		if (r)
 			return r;
 	}
+}
+
+int capsule_fill(struct capsule *c, const struct capsule_parcel *parcels,
+		 size_t n)
+{
+	_cleanup_(pushing_done) struct pushing p;
+	int r;
+
+	p.items = p.few;
+	p.bytes = p.few_bytes;
+	if (c->b < 0)
+		return CAPSULE_E_GONE;
+	r = prepare(parcels, n, &p);
+	return r ? r : capsule_of_queue(send_one_by_one(c->a, &p));
 }

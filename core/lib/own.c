@@ -118,6 +118,16 @@ static int make_absolute(struct capsule_parcel *parcels, size_t n,
 	return 0;
 }
 
+/* While it is being acquired, nobody else can have the guest's capsule. */
+static int park(struct take *t, const struct capsule_parcel *parcels, size_t n)
+{
+	struct capsule *capsule = t->guest->capsule;
+
+	if (guest_state(&t->guest->sm) == GUEST_TAKING)
+		return capsule_fill(capsule, parcels, n);
+	return capsule_push(capsule, parcels, n, t->context->deadline);
+}
+
 int own_park(struct take *t)
 {
 	_cleanup_(freep) struct capsule_parcel *parcels = NULL;
@@ -148,8 +158,7 @@ int own_park(struct take *t)
 	if (n)
 		r = make_absolute(parcels, n, &names);
 	if (!r && n)
-		r = capsule_push(t->guest->capsule, parcels, n,
-				 t->context->deadline);
+		r = park(t, parcels, n);
 	if (!r)
 		close_parked(t);
 	return r;

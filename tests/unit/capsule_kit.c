@@ -67,7 +67,8 @@ const char *kit_path(const char *prefix, size_t i)
 	return test_file(disk_name(prefix, i), -1);
 }
 
-int kit_park(struct capsule *capsule, const char *prefix, size_t n)
+static int park_disks(struct capsule *capsule, const char *prefix, size_t n,
+		      bool fill)
 {
 	struct capsule_parcel *p = calloc(n + 1, sizeof(*p));
 	int r;
@@ -77,13 +78,24 @@ int kit_park(struct capsule *capsule, const char *prefix, size_t n)
 		p[i] = kit_disk(disk_name(prefix, i), RES_EXCLUSIVE);
 		p[i].path = strdup(p[i].path);
 	}
-	r = capsule_push(capsule, p, n, kit_soon());
+	r = fill ? capsule_fill(capsule, p, n)
+		 : capsule_push(capsule, p, n, kit_soon());
 	for (size_t i = 0; i < n; i++) {
 		free((char *)p[i].path);
 		kit_close(&p[i]);
 	}
 	free(p);
 	return r;
+}
+
+int kit_park(struct capsule *capsule, const char *prefix, size_t n)
+{
+	return park_disks(capsule, prefix, n, false);
+}
+
+int kit_fill(struct capsule *capsule, const char *prefix, size_t n)
+{
+	return park_disks(capsule, prefix, n, true);
 }
 
 void kit_park_one(struct capsule *capsule, const char *name, enum res_mode mode)

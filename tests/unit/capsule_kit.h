@@ -14,6 +14,7 @@ struct capsule_parcel kit_disk(const char *name, enum res_mode mode);
 void kit_close(struct capsule_parcel *parcel);
 
 /* Park @n disks PREFIX0 … in one push; ours are closed. Return: its result. */
+int kit_fill(struct capsule *capsule, const char *prefix, size_t n);
 int kit_park(struct capsule *capsule, const char *prefix, size_t n);
 void kit_park_one(struct capsule *capsule, const char *name,
 		  enum res_mode mode);

@@ -192,6 +192,29 @@ static void any_number_of_disks_is_parked_in_one_send(void **state)
 	check_park(2000);
 }
 
+static void a_capsule_that_is_ours_alone_is_filled_in_any_number(void **state)
+{
+	static const size_t sizes[] = { 1, 253, 254, 2000 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct capsule *capsule = kit_capsule("");
+		struct capsule_contents contents;
+		size_t n = sizes[i];
+
+		assert_int_equal(kit_fill(capsule, "fill", n), 0);
+		assert_int_equal(kit_locked("fill", n), n);
+		contents = kit_list(capsule);
+		assert_int_equal(contents.n_leases, n);
+		assert_int_equal(contents.n_dead + contents.n_garbled, 0);
+		capsule_contents_done(&contents);
+		capsule_let_go(capsule);
+		assert_int_equal(kit_fill(capsule, "late", 1), CAPSULE_E_GONE);
+		capsule_free(capsule);
+		assert_int_equal(kit_locked("fill", n), 0);
+	}
+}
+
 static void a_lease_may_have_several_lock_points(void **state)
 {
 	struct capsule_parcel p = kit_disk("point0", RES_EXCLUSIVE);
@@ -615,6 +638,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_lease_comes_back_as_it_was_parked),
 	cmocka_unit_test(locks_live_in_the_queue_alone),
 	cmocka_unit_test(any_number_of_disks_is_parked_in_one_send),
+	cmocka_unit_test(a_capsule_that_is_ours_alone_is_filled_in_any_number),
 	cmocka_unit_test(a_lease_may_have_several_lock_points),
 	cmocka_unit_test(leases_of_four_points_are_never_torn_apart),
 	cmocka_unit_test(the_longest_paths_of_two_thousand_disks_fit),
