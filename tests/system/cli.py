@@ -96,6 +96,24 @@ def peek_all(sock):
                 found += struct.unpack("%di" % (len(payload) // 4), payload)
 
 
+def forbid(syscall, err):
+    """For preexec_fn: a seccomp filter as a sandbox has it."""
+    code = b"".join(struct.pack("HBBI", *i) for i in (
+        (0x20, 0, 0, 0),               # load the system call's number
+        (0x15, 0, 1, syscall),         # if it is this one
+        (0x06, 0, 0, 0x50000 | err),   # fail
+        (0x06, 0, 0, 0x7fff0000)))     # else allow
+    buf = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", 4, ctypes.addressof(buf))
+
+    def install():
+        if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program):
+            os._exit(99)
+
+    install.keep = buf
+    return install
+
+
 class Case(unittest.TestCase):
     maxDiff = None
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the command answers: ls, who, check, doctor, demo, help, completion."""
 
+import errno
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import unittest
 
 from cli import (Case, COMPLETION, DRIFT, GUESTLOCK, HELD, INTERNAL, ISO,
-                 MISSING, OK, USAGE, UUID, WAIT, flock, lockable,
+                 MISSING, OK, USAGE, UUID, WAIT, flock, forbid, lockable,
                  peek_capsule)
 
 
@@ -270,6 +271,26 @@ class Doctor(Case):
         (engine,) = [f for f in answer["findings"] if f["topic"] == "engine"]
         self.assertEqual((engine["state"], engine["mend"]),
                          ("degraded", "unset GUESTLOCK_ENGINE"))
+
+    def test_without_pidfd_getfd_the_host_is_not_usable(self):
+        sandbox = forbid(438, errno.EPERM)
+        answer = self.ask(DRIFT, "doctor", preexec_fn=sandbox)
+        self.assertFalse(answer["usable"])
+        states = {f["topic"]: f["state"] for f in answer["findings"]}
+        self.assertEqual(states["adoption"], "missing")
+        self.expect(OK, "run", "--disk", self.image(), "true",
+                    preexec_fn=sandbox)
+
+    def test_without_io_uring_the_host_is_degraded_and_works(self):
+        sandbox = forbid(425, errno.EPERM)
+        answer = self.ask(OK, "doctor", preexec_fn=sandbox)
+        (engine,) = [f for f in answer["findings"] if f["topic"] == "engine"]
+        self.assertEqual(engine["state"], "degraded")
+        self.assertIn("io_uring", engine["mend"])
+        disk = self.image()
+        guest = self.start("--disk", disk, preexec_fn=sandbox)
+        self.assertFalse(lockable(disk))
+        self.assertEqual(self.paths(guest), [disk])
 
     def test_an_unknown_engine_is_a_usage_error(self):
         self.assertIn("GUESTLOCK_ENGINE", self.expect(
