@@ -184,6 +184,18 @@ size_t disks_settle(const struct disks *disks)
 	return n;
 }
 
+bool disks_become_free(const struct disks *disks)
+{
+	uint64_t deadline = deadline_in_ms(SETTLE_MS);
+
+	while (disks_locked(disks)) {
+		if (clock_now() > deadline)
+			return false;
+		usleep(500);
+	}
+	return true;
+}
+
 pid_t process_start(int (*fn)(void *arg), void *arg)
 {
 	pid_t parent = getpid(), pid;

@@ -57,6 +57,9 @@ size_t disks_locked(const struct disks *disks);
    Return: how many. */
 size_t disks_settle(const struct disks *disks);
 
+/* Look until none are locked, or for 10 s. */
+bool disks_become_free(const struct disks *disks);
+
 /* Does anything conflict with an exclusive lock of this range? len 0: to the
    end of all files. Takes nothing. */
 bool range_is_locked(const char *path, long start, long len);
