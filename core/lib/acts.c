@@ -327,7 +327,8 @@ static int add_refusal(void *arg, const struct holder_answer *answer)
 	struct take *t = arg;
 	struct txn_event *e = &t->events[t->op_items[answer->ask]];
 
-	e->holder = answer->dying ? TXN_HOLDER_FADING : TXN_HOLDER_LIVE;
+	if (!answer->dying)
+		e->holder = TXN_HOLDER_LIVE;
 	if (t->refused.n == t->cap_refused) {
 		size_t cap = MAX(2 * t->cap_refused, 8);
 		void *p = realloc(t->refused_items,
@@ -371,11 +372,13 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 			continue;
 		e->holder = TXN_HOLDER_FADING;
 		t->op_items[k] = (uint32_t)(first + i);
-		asks[k++] =
-			(struct holder_ask){ .id = item->id,
-					     .path = item->path,
-					     .mode = item->mode,
-					     .fd = t->slots[acts[i].item].fd };
+		asks[k++] = (struct holder_ask){
+			.id = item->id,
+			.path = item->path,
+			.mode = item->mode,
+			.fd = t->slots[acts[i].item].fd,
+			.remote = t->slots[acts[i].item].remote
+		};
 	}
 	return r || !k ? r
 		       : holders_find(t->context, asks, k,

@@ -32,6 +32,7 @@ GLK_EXPORT void glk_context_free(struct glk_context *context)
 	if (!context)
 		return;
 	conflict_clear(&context->conflicts);
+	conflict_clear(&context->holders);
 	free(context->message);
 	engine_free(context->engine);
 	mounts_free(context->mounts);
@@ -67,6 +68,7 @@ int context_begin(struct glk_context *context)
 	free(context->message);
 	context->message = NULL;
 	conflict_clear(&context->conflicts);
+	conflict_clear(&context->holders);
 	mounts_expire(context->mounts);
 	context->deadline = deadline_in_ms(context->timeout_ms);
 	if (engine_take_cancel(context->engine))

@@ -7,20 +7,34 @@
 #include "core/capsule/proc.h"
 #include "core/lib/look.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /*
- * A capsule that was made by root or by our own user is believed when it names
- * a guest. Anybody can bind any name, so a capsule of another user still tells
- * which process holds the lock, which the kernel proves, but not who it is.
+ * First the kernel is asked about the two bytes of each disk: what is free, or
+ * held in a mode that does not exclude the wanted one, has no holder to look
+ * for. F_OFD_GETLK also gives the pid of a POSIX lock.
  *
- * All capsules are read quickly at first: one that is slow, perhaps since its
- * guest wants it to be, must not use up the time for the others.
+ * Then all capsules are read. One that was made by root or by our own user is
+ * believed when it names a guest. Anybody can bind any name, so a capsule of
+ * another user still tells which process holds the lock, which the kernel
+ * proves, but not who it is. All are read quickly at first: one that is slow,
+ * perhaps since its guest wants it to be, must not use up the time for the
+ * others.
  *
- * What no capsule holds is looked for in the processes: F_OFD_GETLK gives the
- * pid of a POSIX lock at once, an OFD lock shows in /proc/PID/fdinfo only. One
- * walk over those answers for all disks.
+ * What no capsule holds is looked for in the processes: an OFD lock shows in
+ * /proc/PID/fdinfo only. One walk over those answers for all disks.
+ *
+ * A server that keeps the locks itself, by FUSE, makes both less certain. The
+ * kernel cannot tell whether a parked lease is held, so its guest is named if
+ * anybody holds the disk. And the server tells the pid of who once took the
+ * lock, perhaps on another host: it is believed if that process has the file
+ * open.
  */
 
 #define QUICK_MS 50
@@ -28,21 +42,23 @@
 enum { LOOK_E_AGAIN = 1 };
 
 struct search {
+	struct glk_context *context;
 	struct holder_ask *asks;
+	struct taken *taken; /* for each ask */
 	size_t n;
 	uint64_t deadline;
 	int (*report)(void *arg, const struct holder_answer *answer);
 	void *arg;
-	struct unknown *unknown;
 	int error;
 };
 
-/* A disk that no capsule holds, while /proc is searched. */
-struct unknown {
-	size_t ask;
+/* What is known of a disk's bytes. */
+struct taken {
+	struct op_lock owner, successor; /* F_UNLCK: in nobody's way */
+	bool exclusive;			 /* a holder of the whole was found */
 	pid_t last; /* reported last: it may hold the lock more than once */
-	pid_t successor;
-	short successor_type;
+	pid_t locker;
+	short locker_type; /* of the successor's byte */
 };
 
 static int report(struct search *s, size_t ask, struct holder_answer *answer)
@@ -51,6 +67,7 @@ static int report(struct search *s, size_t ask, struct holder_answer *answer)
 	answer->who.path = s->asks[ask].path;
 	answer->who.mode = (int)answer->mode;
 	s->asks[ask].found = true;
+	s->taken[ask].exclusive |= answer->mode == RES_EXCLUSIVE;
 	return s->report(s->arg, answer);
 }
 
@@ -85,20 +102,37 @@ static int report_lease(struct search *s, size_t ask,
 	return report(s, ask, &answer);
 }
 
+/* Nobody has it, or in a mode that goes with the wanted one. */
+static bool is_free(const struct taken *taken)
+{
+	return taken->owner.type == F_UNLCK && taken->successor.type == F_UNLCK;
+}
+
+static bool excludes(const struct holder_ask *ask, bool shared)
+{
+	return !shared || ask->mode == RES_EXCLUSIVE;
+}
+
+static bool is_in_the_way(const struct search *s, size_t a,
+			  const struct capsule_lease *lease)
+{
+	const struct holder_ask *ask = &s->asks[a];
+
+	return (lease->held || ask->remote) && !is_free(&s->taken[a]) &&
+	       res_id_equal(ask->id, lease->id) &&
+	       excludes(ask, lease->mode == RES_SHARED);
+}
+
 static int match_leases(struct search *s, const struct capsule *capsule,
 			const struct capsule_contents *contents)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < contents->n_leases && !r; i++) {
-		const struct capsule_lease *lease = &contents->leases[i];
-
-		if (!lease->held)
-			continue;
+	for (size_t i = 0; i < contents->n_leases && !r; i++)
 		for (size_t a = 0; a < s->n && !r; a++)
-			if (res_id_equal(s->asks[a].id, lease->id))
-				r = report_lease(s, a, capsule, lease);
-	}
+			if (is_in_the_way(s, a, &contents->leases[i]))
+				r = report_lease(s, a, capsule,
+						 &contents->leases[i]);
 	return r;
 }
 
@@ -147,13 +181,13 @@ static int look_at_all(struct search *s, struct capsule_entry *entries,
 	return r;
 }
 
-static int search_capsules(struct search *s, struct glk_context *context)
+static int search_capsules(struct search *s)
 {
 	_cleanup_(freep) struct capsule_entry *entries = NULL;
 	size_t n = 0;
 	int r = 0;
 
-	if (look_discover(context, NULL, &entries, &n))
+	if (look_discover(s->context, NULL, &entries, &n))
 		return 0; /* then the processes are all that we can ask */
 	for (uint64_t ms = QUICK_MS; n && !r && clock_now() < s->deadline;
 	     ms *= 2)
@@ -178,91 +212,162 @@ static int report_process(struct search *s, size_t ask, pid_t pid, short type)
 	return report(s, ask, &answer);
 }
 
-/* The pid of a POSIX lock; 0 for an OFD lock or none. */
-static pid_t posix_holder(const struct holder_ask *ask, long byte,
-			  short *ret_type)
+/* Does the process have this file open? */
+static bool has_open(pid_t pid, struct res_id id)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_start = byte, .l_len = 1 };
+	struct dirent *entry;
+	bool found = false;
+	struct statx st;
+	char path[40];
+	DIR *dir;
 
-	if (ask->mode == RES_SHARED)
-		lock.l_type = F_RDLCK;
-	if (ask->fd < 0 || fcntl(ask->fd, F_OFD_GETLK, &lock) ||
-	    lock.l_type == F_UNLCK || lock.l_pid <= 0)
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir)))
+		found = !statx(dirfd(dir), entry->d_name, AT_STATX_DONT_SYNC,
+			       STATX_INO, &st) &&
+			st.stx_ino == id.ino &&
+			makedev(st.stx_dev_major, st.stx_dev_minor) == id.dev;
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* The pid of a POSIX lock; 0 for an OFD lock, or if it cannot be believed. */
+static pid_t posix_holder(const struct holder_ask *ask,
+			  const struct op_lock *lock)
+{
+	if (lock->type == F_UNLCK || lock->pid <= 0)
 		return 0;
-	*ret_type = lock.l_type;
-	return lock.l_pid;
+	return !ask->remote || has_open(lock->pid, ask->id) ? lock->pid : 0;
 }
 
 static bool found_locker(void *arg, const struct proc_locker *locker)
 {
 	struct search *s = arg;
-	struct unknown *u = &s->unknown[locker->point / 2];
+	size_t ask = locker->point / 2;
+	struct taken *taken = &s->taken[ask];
 
+	if (!excludes(&s->asks[ask], locker->type == F_RDLCK))
+		return false;
 	if (locker->point % 2) {
-		u->successor = locker->pid;
-		u->successor_type = locker->type;
-	} else if (u->last != locker->pid) {
-		u->last = locker->pid;
-		s->error = report_process(s, u->ask, locker->pid, locker->type);
+		taken->locker = locker->pid;
+		taken->locker_type = locker->type;
+	} else if (taken->last != locker->pid &&
+		   taken->owner.pid != locker->pid) {
+		taken->last = locker->pid;
+		s->error = report_process(s, ask, locker->pid, locker->type);
 	}
 	return s->error < 0;
 }
 
-/* Nobody holds the owner's byte of this disk. */
-static int report_successor(struct search *s, const struct unknown *u)
+/* Nobody was found who holds the owner's byte of this disk. */
+static int report_successor(struct search *s, size_t ask)
 {
-	short type = u->successor_type;
-	pid_t pid = posix_holder(&s->asks[u->ask], LOCK_BYTE_SUCCESSOR, &type);
+	const struct taken *taken = &s->taken[ask];
+	pid_t pid = posix_holder(&s->asks[ask], &taken->successor);
 
-	if (!pid)
-		pid = u->successor;
-	return pid ? report_process(s, u->ask, pid, type) : 0;
+	if (pid)
+		return report_process(s, ask, pid, taken->successor.type);
+	if (taken->locker)
+		return report_process(s, ask, taken->locker,
+				      taken->locker_type);
+	return 0;
 }
 
-static int search_with(struct search *s, struct unknown *unknown,
-		       struct proc_point *points)
+/* Are there others to be found, beside those who have been? */
+static bool wants_more(const struct search *s, size_t ask)
 {
-	size_t n = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < s->n && !r; i++) {
-		struct res_id id = s->asks[i].id;
-		short type;
-		pid_t pid;
-
-		if (s->asks[i].found)
-			continue;
-		pid = posix_holder(&s->asks[i], LOCK_BYTE_OWNER, &type);
-		if (pid) {
-			r = report_process(s, i, pid, type);
-			continue;
-		}
-		points[2 * n] = (struct proc_point){ id, LOCK_BYTE_OWNER };
-		points[2 * n + 1] =
-			(struct proc_point){ id, LOCK_BYTE_SUCCESSOR };
-		unknown[n++] = (struct unknown){ .ask = i };
-	}
-	s->unknown = unknown;
-	if (n && !r) {
-		proc_find_lockers(points, 2 * n, s->deadline, found_locker, s);
-		r = s->error;
-	}
-	for (size_t i = 0; i < n && !r; i++)
-		if (!s->asks[unknown[i].ask].found)
-			r = report_successor(s, &unknown[i]);
-	return r;
+	if (is_free(&s->taken[ask]))
+		return false;
+	return !s->asks[ask].found ||
+	       (s->asks[ask].all && !s->taken[ask].exclusive);
 }
 
 static int search_processes(struct search *s)
 {
-	_cleanup_(freep) struct unknown *unknown = NULL;
 	_cleanup_(freep) struct proc_point *points = NULL;
+	bool any = false;
+	int r = 0;
 
-	unknown = calloc(s->n + 1, sizeof(*unknown));
 	points = calloc(2 * s->n + 1, sizeof(*points));
-	if (!unknown || !points)
+	if (!points)
 		return -ENOMEM;
-	return search_with(s, unknown, points);
+	for (size_t i = 0; i < s->n && !r; i++) {
+		pid_t pid = posix_holder(&s->asks[i], &s->taken[i].owner);
+
+		s->taken[i].owner.pid = pid;
+		if (pid && wants_more(s, i))
+			r = report_process(s, i, pid, s->taken[i].owner.type);
+		/* An id that no file has, if there is nothing to be found. */
+		if (!wants_more(s, i))
+			continue;
+		any = true;
+		points[2 * i] =
+			(struct proc_point){ s->asks[i].id, LOCK_BYTE_OWNER };
+		points[2 * i + 1] = (struct proc_point){ s->asks[i].id,
+							 LOCK_BYTE_SUCCESSOR };
+	}
+	if (any && !r) {
+		proc_find_lockers(points, 2 * s->n, s->deadline, found_locker,
+				  s);
+		r = s->error;
+	}
+	for (size_t i = 0; i < s->n && !r; i++)
+		if (!s->asks[i].found && !is_free(&s->taken[i]))
+			r = report_successor(s, i);
+	return r;
+}
+
+/* A byte that cannot be asked about counts as taken. */
+static int ask_bytes(struct search *s, long byte, struct op *ops)
+{
+	int r;
+
+	for (size_t i = 0; i < s->n; i++)
+		ops[i] = (struct op){
+			.kind = OP_QUERY,
+			.flags = s->asks[i].remote ? OP_REMOTE : 0,
+			.fd = s->asks[i].fd,
+			.lock = { .type = s->asks[i].mode == RES_SHARED
+						  ? F_RDLCK
+						  : F_WRLCK,
+				  .start = byte,
+				  .len = 1 },
+		};
+	r = engine_run(s->context->engine, ops, s->n, s->deadline);
+	for (size_t i = 0; i < s->n && !r; i++) {
+		if (ops[i].res == -ECANCELED)
+			r = -ECANCELED;
+		else if (ops[i].res)
+			ops[i].lock = (struct op_lock){ .type = F_WRLCK };
+	}
+	return r;
+}
+
+static int ask_kernel(struct search *s)
+{
+	_cleanup_(freep) struct op *ops = calloc(s->n + 1, sizeof(*ops));
+	int r;
+
+	if (!ops)
+		return -ENOMEM;
+	r = ask_bytes(s, LOCK_BYTE_OWNER, ops);
+	for (size_t i = 0; i < s->n; i++)
+		s->taken[i].owner = ops[i].lock;
+	if (!r)
+		r = ask_bytes(s, LOCK_BYTE_SUCCESSOR, ops);
+	for (size_t i = 0; i < s->n; i++)
+		s->taken[i].successor = ops[i].lock;
+	return r;
+}
+
+static bool all_are_free(const struct search *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (!is_free(&s->taken[i]))
+			return false;
+	return true;
 }
 
 int holders_find(struct glk_context *context, struct holder_ask *asks, size_t n,
@@ -271,8 +376,11 @@ int holders_find(struct glk_context *context, struct holder_ask *asks, size_t n,
 				  const struct holder_answer *answer),
 		 void *arg)
 {
+	_cleanup_(freep) struct taken *taken = calloc(n + 1, sizeof(*taken));
 	struct search s = {
+		.context = context,
 		.asks = asks,
+		.taken = taken,
 		.n = n,
 		.deadline = MIN(deadline, context->deadline),
 		.report = report_fn,
@@ -280,6 +388,11 @@ int holders_find(struct glk_context *context, struct holder_ask *asks, size_t n,
 	};
 	int r;
 
-	r = search_capsules(&s, context);
+	if (!taken)
+		return -ENOMEM;
+	r = ask_kernel(&s);
+	if (r || all_are_free(&s))
+		return r;
+	r = search_capsules(&s);
 	return r ? r : search_processes(&s);
 }

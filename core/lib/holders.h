@@ -10,9 +10,11 @@
 struct holder_ask {
 	struct res_id id;
 	const char *path;
-	enum res_mode mode; /* wanted */
-	int fd;		    /* of the disk, to ask for a POSIX lock's pid; -1 */
-	bool found;	    /* answered: at least one holder was reported */
+	enum res_mode mode; /* wanted: who does not exclude it is left out */
+	int fd;		    /* of the disk */
+	bool remote;	    /* use the workers */
+	bool all;   /* name all, else only those who are found quickly */
+	bool found; /* answered: at least one holder was reported */
 };
 
 struct holder_answer {
@@ -27,7 +29,7 @@ struct holder_answer {
  * @report:	called for every holder; a negative return ends the search
  * @deadline:	CLOCK_MONOTONIC; whoever was not found by then stays unknown
  *
- * Return: 0, or the negative return of @report, or -ENOMEM.
+ * Return: 0, or the negative return of @report, -ENOMEM, or -ECANCELED.
  */
 int holders_find(struct glk_context *context, struct holder_ask *asks, size_t n,
 		 uint64_t deadline,

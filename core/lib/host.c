@@ -154,14 +154,16 @@ static int add_holder(void *arg, const struct holder_answer *answer)
 {
 	struct glk_context *context = arg;
 
-	return conflict_add(&context->conflicts, &answer->who);
+	return conflict_add(&context->holders, &answer->who);
 }
 
 GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 				const struct glk_conflict **ret_holders,
 				size_t *ret_n)
 {
-	struct holder_ask ask = { .path = path, .mode = RES_EXCLUSIVE };
+	struct holder_ask ask = { .path = path,
+				  .mode = RES_EXCLUSIVE,
+				  .all = true };
 	_cleanup_(fd_closep) int fd = -1;
 	struct op_stat st;
 	int r;
@@ -183,8 +185,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	if (r)
 		return context_fail(context, r, "%s: %s", quoted(path),
 				    strerror(-r));
-	*ret_holders = context->conflicts.items;
-	*ret_n = context->conflicts.n;
+	*ret_holders = context->holders.items;
+	*ret_n = context->holders.n;
 	return 0;
 }
 

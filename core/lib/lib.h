@@ -30,7 +30,8 @@ struct glk_context {
 	uint64_t deadline; /* of the running call */
 	char *message;
 	struct conflict_list conflicts;
-	struct mount_kind last_kind; /* what glk_disk_scope() lent out */
+	struct conflict_list holders; /* what glk_disk_holders() lent out */
+	struct mount_kind last_kind;  /* what glk_disk_scope() lent out */
 };
 
 struct wanted_disk {
