@@ -5,8 +5,9 @@
  *
  * /lab/modules lists kernel modules, in the order in which they load.
  * /lab/programs lists test programs. They run one after another, each with
- * /lab/seconds as its limit; what they print goes to the console. Results go
- * to a second serial port, where no kernel message can run into them:
+ * /lab/seconds as its limit and the variables of /lab/environment; what they
+ * print goes to the console. Results go to a second serial port, where no
+ * kernel message can run into them:
  *
  *   LAB kernel RELEASE
  *   LAB module-failed PATH ERRNO
@@ -98,6 +99,24 @@ static void load_modules(void)
 			fprintf(results, "LAB module-failed %s %d\n", path,
 				errno);
 		fd_close(fd);
+	}
+	if (list)
+		fclose(list);
+}
+
+static void set_environment(void)
+{
+	FILE *list = fopen("/lab/environment", "re");
+	char line[PATH_MAX];
+
+	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	while (list && next_line(list, line)) {
+		char *value = strchr(line, '=');
+
+		if (value) {
+			*value++ = '\0';
+			setenv(line, value, 1);
+		}
 	}
 	if (list)
 		fclose(list);
@@ -204,7 +223,7 @@ int main(void)
 		setvbuf(results, NULL, _IOLBF, 0);
 		uname(&name);
 		fprintf(results, "LAB kernel %s\n", name.release);
-		setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
+		set_environment();
 		block_sigchld();
 		loopback_up();
 		set_limits();

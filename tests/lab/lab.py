@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Run test programs on another kernel: boot one of Debian's under QEMU.
 
-lab.py --init INIT [--file FILE]... SERIES PROGRAM...
+lab.py --init INIT [--file FILE]... [--env NAME=VALUE]... SERIES PROGRAM...
 
 SERIES is "6.1" or "6.12": the newest cloud kernel of it that apt offers is
 fetched once into a cache, and boots with an initramfs that holds INIT, the
@@ -209,7 +209,8 @@ def initramfs(args, tree):
     archive.add("/lab/modules", listing.encode())
     for path in args.file + args.program:
         archive.add_program(path)
-    archive.add("/lab/programs", "\n".join([*args.program, ""]).encode())
+    for name, lines in ("programs", args.program), ("environment", args.env):
+        archive.add(f"/lab/{name}", "\n".join([*lines, ""]).encode())
     archive.add("/lab/seconds", b"%d\n" % args.seconds)
     return archive.finish()
 
@@ -265,7 +266,8 @@ def lab(args):
     for tool in "qemu-system-x86_64", "apt-get", "apt-cache", "dpkg", "ldd":
         if not shutil.which(tool):
             raise Skip(f"needs {tool}")
-    args.program = [os.path.abspath(path) for path in args.program]
+    for paths in args.program, args.file:
+        paths[:] = map(os.path.abspath, paths)
     tree = kernel_tree(args.series)
     work = work_dir(args.series)
     results = os.path.join(work, "results")
@@ -289,6 +291,8 @@ def main():
     parser.add_argument("--init", required=True)
     parser.add_argument("--file", action="append", default=[],
                         help="carry this program along, without running it")
+    parser.add_argument("--env", action="append", default=[],
+                        help="NAME=VALUE for the programs")
     parser.add_argument("--seconds", type=int, default=60,
                         help="limit of one program")
     parser.add_argument("--limit", type=int, default=300,
