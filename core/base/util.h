@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(_x) (sizeof(_x) / sizeof((_x)[0]))
@@ -27,6 +28,21 @@
 		(_fd) = -1;                                                    \
 		_taken;                                                        \
 	})
+
+/*
+ * calloc(3), but from the thread's cache: glibc before 2.41 keeps calloc away
+ * from that, and then it costs as much as a system call.
+ */
+static inline void *zalloc(size_t n, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (__builtin_mul_overflow(n, size, &bytes))
+		return NULL;
+	p = malloc(bytes ? bytes : 1);
+	return p ? memset(p, 0, bytes) : NULL;
+}
 
 /* For locals: `_cleanup_(freep) char *s = NULL;` */
 static inline void freep(void *p)

@@ -17,6 +17,7 @@
  * already (only after a file was replaced), then with what was just opened.
  */
 #define FREE_ENTRY UINT32_MAX
+#define FIRST_CAP 8 /* of a size that malloc(3) has at hand */
 
 void items_done(struct items *items)
 {
@@ -28,7 +29,7 @@ void items_done(struct items *items)
 int items_add(struct items *items, const char *path, enum res_mode mode)
 {
 	if (items->n == items->cap) {
-		size_t cap = items->cap ? 2 * items->cap : 16;
+		size_t cap = items->cap ? 2 * items->cap : FIRST_CAP;
 		struct slot *slots;
 
 		if (cap > UINT32_MAX / 4)

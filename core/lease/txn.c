@@ -33,7 +33,7 @@
 
 int txn_new(const struct txn_config *config, struct txn **ret_txn)
 {
-	struct txn *txn = calloc(1, sizeof(*txn));
+	struct txn *txn = zalloc(1, sizeof(*txn));
 
 	if (!txn)
 		return -ENOMEM;
@@ -273,7 +273,7 @@ int txn_begin(struct txn *txn, const struct txn_act **ret_acts,
 	if (txn->phase.state != TXN_PHASE_PLAN)
 		return -EALREADY;
 	free(txn->acts);
-	txn->acts = calloc(txn->items.n + 1, sizeof(*txn->acts));
+	txn->acts = zalloc(txn->items.n + 1, sizeof(*txn->acts));
 	if (!txn->acts)
 		return -ENOMEM;
 	r = items_seal(&txn->items);

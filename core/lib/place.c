@@ -50,8 +50,8 @@ int places_init(struct places *places, size_t n)
 	while (size < 2 * n)
 		size *= 2;
 	*places = (struct places){ .cap = (uint32_t)n, .table_size = size };
-	places->v = calloc(n + 1, sizeof(*places->v));
-	places->table = calloc(size, sizeof(*places->table));
+	places->v = zalloc(n + 1, sizeof(*places->v));
+	places->table = zalloc(size, sizeof(*places->table));
 	if (!places->v || !places->table) {
 		places_done(places);
 		return -ENOMEM;

@@ -22,12 +22,30 @@ static void take_done(struct take *t)
 	places_done(&t->places);
 	conflict_clear(&t->refused);
 	free(t->refused_items);
-	free(t->slots);
-	free(t->ops);
-	free(t->op_items);
-	free(t->fds);
-	free(t->events);
+	free(t->arrays);
 	free(t->mine);
+}
+
+/* One allocation: for a single disk, allocating is what costs. */
+static int take_alloc(struct take *t)
+{
+	size_t room = t->n + 1;
+	char *at;
+
+	at = zalloc(room, 2 * sizeof(*t->ops) + sizeof(*t->events) +
+				  sizeof(*t->slots) + 2 * sizeof(*t->op_items) +
+				  sizeof(*t->fds));
+	if (!at)
+		return -ENOMEM;
+	t->arrays = at;
+	t->ops = (struct op *)at;
+	t->events = (struct txn_event *)(t->ops + 2 * room);
+	t->slots = (struct take_slot *)(t->events + room);
+	t->op_items = (uint32_t *)(t->slots + room);
+	t->fds = (int *)(t->op_items + 2 * room);
+	for (size_t i = 0; i < t->n; i++)
+		t->slots[i].fd = -1;
+	return places_init(&t->places, t->n);
 }
 
 static int take_init(struct take *t, struct glk_guest *guest, size_t n)
@@ -36,24 +54,15 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 		.guest_runs = guest_state(&guest->sm) != GUEST_TAKING,
 		.grace_ms = MIN(GRACE_MS, guest->context->timeout_ms),
 	};
-	size_t room = n + 1;
+	int r;
 
 	*t = (struct take){
 		.guest = guest,
 		.context = guest->context,
 		.n = n,
 	};
-	t->slots = calloc(room, sizeof(*t->slots));
-	t->ops = calloc(2 * room, sizeof(*t->ops));
-	t->op_items = calloc(2 * room, sizeof(*t->op_items));
-	t->fds = calloc(room, sizeof(*t->fds));
-	t->events = calloc(room, sizeof(*t->events));
-	for (size_t i = 0; t->slots && i < n; i++)
-		t->slots[i].fd = -1;
-	if (!t->slots || !t->ops || !t->op_items || !t->fds || !t->events ||
-	    places_init(&t->places, n))
-		return -ENOMEM;
-	return txn_new(&config, &t->txn);
+	r = take_alloc(t);
+	return r ? r : txn_new(&config, &t->txn);
 }
 
 static int take_add(struct take *t, const struct wanted_disk *disks)

@@ -11,7 +11,9 @@ struct take_slot {
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
-	bool alone; /* opened and verified by its whole path */
+	bool alone;   /* opened and verified by its whole path */
+	bool located; /* where its links lead is known: remote says it */
+	bool patient; /* somebody has a lease on it (F_SETLEASE): wait */
 };
 
 /* The guest's own leases, sorted by id: for idempotence. */
@@ -25,6 +27,7 @@ struct take {
 	struct glk_context *context;
 	struct txn *txn;
 	size_t n;
+	void *arrays; /* the memory of the next five */
 	struct take_slot *slots;
 	struct op *ops;	    /* two for each item */
 	uint32_t *op_items; /* scratch: what an op or an ask belongs to */
@@ -41,6 +44,20 @@ struct take {
 	size_t cap_refused;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
 };
+
+static inline uint8_t take_flags(const struct take_slot *slot)
+{
+	return slot->remote ? OP_REMOTE : 0;
+}
+
+/* acts.c: the event that answers an act. */
+struct txn_event *take_event(struct take *take, const struct txn_act *act);
+
+/* acts.c: run the first @n ops. Return: as engine_run(). */
+int take_run(struct take *take, size_t n);
+
+/* open.c: perform the OPEN acts of a step. Return: as take_perform(). */
+int take_open(struct take *take, const struct txn_act *acts, size_t n);
 
 /* acts.c: perform all acts of one step, leaving an event for each. Return: 0,
    or negative errno after which the transaction must be aborted. */
