@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# pkgconfig.sh BUILD SOURCE CC: install into a folder, build README's example
+# pkgconfig.sh BUILD SOURCE CC...: install into a folder, build README's example
 # against what is there, as another project would, and run it.
 set -eu
-build=$1 here=$2/tests/api cc=$3
+build=$1 here=$2/tests/api
+shift 2
 dest=$(mktemp -d "${TMPDIR:-/tmp}/glk-install.XXXXXX")
 trap 'rm -rf "$dest"' EXIT
 
@@ -17,7 +18,7 @@ export PKG_CONFIG_PATH="${pc%/*}" PKG_CONFIG_SYSROOT_DIR="$dest"
 export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
 flags=$(pkg-config --cflags --libs guestlock)
 # shellcheck disable=SC2086 # flags are words
-"$cc" -std=c99 -Wall -Wextra -Werror -o "$dest/example" \
+"$@" -std=c99 -Wall -Wextra -Werror -o "$dest/example" \
 	"$here/example_vmm.c" $flags
 LD_LIBRARY_PATH=${lib%/*} "$here/example.py" "$dest/example"
 
