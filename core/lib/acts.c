@@ -6,9 +6,7 @@
 #include "core/lib/own.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /*
  * One function an act. All acts of a kind go to the engine as one batch; an
@@ -17,11 +15,9 @@
  * order; where they are a round trip they are two batches, each overlapping.
  */
 
-#define SEARCH_MS 2000	/* for the holders of refused disks */
-#define RESERVE_FROM 64 /* disks */
-#define RESOLVE_INSIDE (RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+#define SEARCH_MS 2000 /* for the holders of refused disks */
 
-static struct txn_event *event_add(struct take *t, const struct txn_act *act)
+struct txn_event *take_event(struct take *t, const struct txn_act *act)
 {
 	struct txn_event *e = &t->events[t->n_events++];
 
@@ -29,176 +25,11 @@ static struct txn_event *event_add(struct take *t, const struct txn_act *act)
 	return e;
 }
 
-static int run(struct take *t, size_t n)
+int take_run(struct take *t, size_t n)
 {
 	if (!n)
 		return 0;
 	return engine_run(t->context->engine, t->ops, n, t->context->deadline);
-}
-
-static uint8_t remote_flag(const struct take_slot *slot)
-{
-	return slot->remote ? OP_REMOTE : 0;
-}
-
-/* Open the directories that enough disks share, and take their stamps. */
-static int open_places(struct take *t)
-{
-	_cleanup_(freep) char *text = NULL;
-	bool any_remote = mounts_any_remote(t->context->mounts);
-	int r = 0;
-
-	for (uint32_t i = 0; i < t->places.n && !r; i++) {
-		struct place *place = &t->places.v[i];
-		struct op op = { .kind = OP_OPEN, .fd = AT_FDCWD };
-
-		if (!place->len || (place->users < 2 && !any_remote))
-			continue;
-		freep(&text);
-		text = strndup(place->dir, place->len);
-		if (!text)
-			return -ENOMEM;
-		if (any_remote)
-			mounts_by_path(t->context->mounts, text, &place->kind);
-		if (place->users < 2)
-			continue;
-		op.flags = place->kind.remote ? OP_REMOTE : 0;
-		op.open.path = text;
-		op.open.flags = O_PATH | O_DIRECTORY;
-		r = engine_run(t->context->engine, &op, 1,
-			       t->context->deadline);
-		if (!r && op.res == -ECANCELED)
-			r = op.res;
-		if (!r && op.res >= 0) {
-			place->fd = op.res;
-			place_arm(place);
-		}
-	}
-	return r;
-}
-
-static void prepare_open(struct take *t, uint32_t item, struct op *op)
-{
-	const struct txn_item *it = txn_item(t->txn, item);
-	struct take_slot *slot = &t->slots[item];
-	const struct place *place = &t->places.v[slot->place];
-	bool alone = slot->alone || place->fd < 0;
-
-	slot->remote = place->kind.remote;
-	*op = (struct op){
-		.kind = OP_OPEN,
-		.flags = remote_flag(slot),
-		.fd = alone ? AT_FDCWD : place->fd,
-		.open = {
-			.path = alone ? it->path : slot->base,
-			.flags = it->mode == RES_SHARED ? O_RDONLY : O_RDWR,
-			.resolve = alone || !place->armed ? 0 : RESOLVE_INSIDE,
-		},
-	};
-	op->open.flags |= O_NONBLOCK | O_NOCTTY;
-}
-
-/* What a place cannot answer for is opened once more, by its whole path. */
-static int open_leavers(struct take *t, const struct txn_act *acts, size_t n)
-{
-	size_t k = 0;
-	int r;
-
-	for (size_t i = 0; i < n; i++) {
-		struct op *op = &t->ops[i];
-
-		t->slots[acts[i].item].fd = op->res;
-		if (!op->open.resolve ||
-		    (op->res != -ELOOP && op->res != -EXDEV))
-			continue;
-		t->slots[acts[i].item].alone = true;
-		t->op_items[k++] = acts[i].item;
-	}
-	for (size_t i = 0; i < k; i++)
-		prepare_open(t, t->op_items[i], &t->ops[i]);
-	r = run(t, k);
-	for (size_t i = 0; i < k; i++)
-		t->slots[t->op_items[i]].fd = t->ops[i].res;
-	return r;
-}
-
-static void judge_type(struct txn_event *e, const struct op *op)
-{
-	const struct op_stat *st = &op->stat.out;
-
-	e->res = op->res;
-	e->id = (struct res_id){ st->dev, st->ino };
-	if (S_ISREG(st->mode))
-		e->type = RES_TYPE_FILE;
-	else if (S_ISBLK(st->mode))
-		e->type = RES_TYPE_BLOCK;
-	else if (!e->res && S_ISDIR(st->mode))
-		e->res = -EISDIR;
-}
-
-/* The mount table knows more than the text of the path did. */
-static void note_kind(struct take *t, uint32_t item, uint64_t dev)
-{
-	struct take_slot *slot = &t->slots[item];
-	struct mount_kind kind;
-
-	if (!mounts_any_remote(t->context->mounts))
-		return;
-	mounts_by_dev(t->context->mounts, dev, txn_item(t->txn, item)->path,
-		      &kind);
-	slot->remote |= kind.remote;
-}
-
-static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
-{
-	size_t k = 0;
-	int r;
-
-	for (size_t i = 0; i < n; i++) {
-		struct take_slot *slot = &t->slots[acts[i].item];
-
-		if (slot->fd >= 0)
-			t->ops[k++] = (struct op){ .kind = OP_STAT,
-						   .flags = remote_flag(slot),
-						   .fd = slot->fd };
-	}
-	r = run(t, k);
-	k = 0;
-	for (size_t i = 0; i < n && !r; i++) {
-		struct take_slot *slot = &t->slots[acts[i].item];
-		struct txn_event *e = event_add(t, &acts[i]);
-
-		if (slot->fd >= 0) {
-			judge_type(e, &t->ops[k++]);
-			note_kind(t, acts[i].item, e->id.dev);
-			if (e->res)
-				slot->fd = fd_close(slot->fd);
-		} else {
-			/* A socket has no regular file behind it either. */
-			e->res = slot->fd == -ENXIO ? 0 : slot->fd;
-		}
-	}
-	return r;
-}
-
-static int do_open(struct take *t, const struct txn_act *acts, size_t n)
-{
-	int r = 0;
-
-	if (t->n_events == 0 && t->places.n && !t->places_opened) {
-		t->places_opened = true;
-		r = open_places(t);
-		if (!r && t->n >= RESERVE_FROM)
-			r = engine_reserve(t->context->engine, t->n);
-		if (r)
-			return r;
-	}
-	for (size_t i = 0; i < n; i++)
-		prepare_open(t, acts[i].item, &t->ops[i]);
-	r = run(t, n);
-	if (!r)
-		r = open_leavers(t, acts, n);
-	return r ? r : stat_opened(t, acts, n);
 }
 
 static void prepare_lock(struct take *t, uint32_t item, struct op *op,
@@ -209,7 +40,7 @@ static void prepare_lock(struct take *t, uint32_t item, struct op *op,
 
 	*op = (struct op){
 		.kind = query ? OP_QUERY : OP_LOCK,
-		.flags = remote_flag(slot),
+		.flags = take_flags(slot),
 		.fd = slot->fd,
 		.lock = {
 			.type = shared ? F_RDLCK : F_WRLCK,
@@ -242,7 +73,7 @@ static int drop_locks(struct take *t, const struct txn_act *acts, size_t n,
 		prepare_lock(t, acts[i].item, &t->ops[k], false);
 		t->ops[k++].kind = OP_UNLOCK;
 	}
-	return run(t, k);
+	return take_run(t, k);
 }
 
 /*
@@ -271,9 +102,19 @@ static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n && !r; i++) {
 		const struct op *op = &t->ops[i * step];
 
-		event_add(t, &acts[i])->res = judge_lock(op, op + query);
+		take_event(t, &acts[i])->res = judge_lock(op, op + query);
 	}
 	return r ? r : drop_locks(t, acts, n, first);
+}
+
+/* What its place leads to now may be elsewhere: open it by its whole path. */
+static void note_replaced(struct take *t, struct txn_event *e)
+{
+	struct take_slot *slot = &t->slots[e->item];
+
+	e->res = TXN_REPLACED;
+	slot->alone = true;
+	slot->located = false;
 }
 
 /* Verify one by one those whose place cannot answer for them. */
@@ -290,11 +131,11 @@ static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 			continue;
 		t->op_items[k] = (uint32_t)(t->n_events - n + i);
 		t->ops[k++] = (struct op){ .kind = OP_STAT_PATH,
-					   .flags = remote_flag(slot),
+					   .flags = take_flags(slot),
 					   .fd = AT_FDCWD,
 					   .stat = { .path = path } };
 	}
-	r = run(t, k);
+	r = take_run(t, k);
 	for (size_t i = 0; i < k && !r; i++) {
 		struct txn_event *e = &t->events[t->op_items[i]];
 		const struct op *op = &t->ops[i];
@@ -303,7 +144,7 @@ static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 		if (op->res == -ENOENT ||
 		    (!op->res &&
 		     !res_id_equal(id, txn_item(t->txn, e->item)->id)))
-			e->res = TXN_REPLACED;
+			note_replaced(t, e);
 		else
 			e->res = op->res;
 	}
@@ -318,7 +159,7 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 		place->armed = place->armed && place_unchanged(place);
 	}
 	for (size_t i = 0; i < n; i++)
-		event_add(t, &acts[i]);
+		take_event(t, &acts[i]);
 	return verify_alone(t, acts, n);
 }
 
@@ -348,7 +189,7 @@ static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
 	int r = own_load(t);
 
 	for (size_t i = 0; i < n && !r; i++)
-		event_add(t, &acts[i])->holder = own_recall(t, acts[i].item);
+		take_event(t, &acts[i])->holder = own_recall(t, acts[i].item);
 	return r;
 }
 
@@ -392,7 +233,7 @@ static int do_pause(struct take *t, const struct txn_act *act)
 	uint64_t ns = act->delay_ms * NSEC_PER_MSEC;
 	struct timespec ts;
 
-	event_add(t, act);
+	take_event(t, act);
 	if (now >= end)
 		return 0;
 	ns = MIN(ns, end - now);
@@ -409,7 +250,7 @@ static int do_park(struct take *t, const struct txn_act *act)
 	if (r == -ENOMEM)
 		return r;
 	t->park_error = r;
-	event_add(t, act)->res = r > 0 ? -ENOSPC : r;
+	take_event(t, act)->res = r > 0 ? -ENOSPC : r;
 	return 0;
 }
 
@@ -426,7 +267,7 @@ static void close_remote(struct take *t, const uint32_t *items, size_t n)
 						   .flags = OP_REMOTE,
 						   .fd = TAKE_FD(slot->fd) };
 	}
-	if (run(t, k))
+	if (take_run(t, k))
 		for (size_t i = 0; i < k; i++)
 			fd_close(t->ops[i].fd);
 }
@@ -456,7 +297,7 @@ static int do_close(struct take *t, const struct txn_act *acts, size_t n)
 {
 	take_close(t, acts, n);
 	for (size_t i = 0; i < n; i++)
-		event_add(t, &acts[i]);
+		take_event(t, &acts[i]);
 	return 0;
 }
 
@@ -464,7 +305,7 @@ static int perform_kind(struct take *t, const struct txn_act *acts, size_t n)
 {
 	switch (acts->what) {
 	case TXN_DO_OPEN:
-		return do_open(t, acts, n);
+		return take_open(t, acts, n);
 	case TXN_DO_LOCK:
 		return do_lock(t, acts, n);
 	case TXN_DO_VERIFY:

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/take.h"
+
+#include "core/base/feature.h"
+#include "core/base/util.h"
+#include "core/lib/where.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/*
+ * Opening the disks of a batch. Those that share a directory are opened
+ * relative to it; place.c says what that is good for.
+ *
+ * An open may wait for a server without end, and so must be done by a worker if
+ * it leads to one. That is known by the mount table where no link is on the
+ * way. So on a host that has remote file systems, links are refused at first;
+ * and what is refused is located (where.h), and then opened once more. The same
+ * second round is for what leads out of an armed place, and for hosts whose
+ * sandbox knows no openat2(2).
+ *
+ * An open with O_NONBLOCK that would break somebody's lease (F_SETLEASE) is
+ * -EAGAIN, and has told the holder to give it up. Then a worker waits for that.
+ */
+
+#define RESERVE_FROM 64 /* disks */
+#define RESOLVE_INSIDE (RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
+
+static bool any_remote(const struct take *t)
+{
+	return mounts_any_remote(t->context->mounts);
+}
+
+static int open_place(struct take *t, struct place *place, const char *dir)
+{
+	struct where where;
+	struct op op = {
+		.kind = OP_OPEN,
+		.flags = where_flags(t->context, dir),
+		.fd = AT_FDCWD,
+		.open = { .path = dir, .flags = O_PATH | O_DIRECTORY },
+	};
+	int r;
+
+	place->kind.remote = op.flags;
+	if (place->users < 2)
+		return 0;
+	r = engine_run(t->context->engine, &op, 1, t->context->deadline);
+	if (r || op.res == -ECANCELED)
+		return r ? r : op.res;
+	if (op.res < 0)
+		return 0;
+	place->fd = op.res;
+	if (any_remote(t) && !where_fd(t->context, place->fd, dir, &where))
+		place->kind = where.kind;
+	place_arm(place);
+	return 0;
+}
+
+/* The directories that enough disks share; or at least where they are. */
+static int open_places(struct take *t)
+{
+	_cleanup_(freep) char *text = NULL;
+	int r = 0;
+
+	for (uint32_t i = 0; i < t->places.n && !r; i++) {
+		struct place *place = &t->places.v[i];
+
+		if (!place->len || (place->users < 2 && !any_remote(t)))
+			continue;
+		freep(&text);
+		text = strndup(place->dir, place->len);
+		if (!text)
+			return -ENOMEM;
+		r = open_place(t, place, text);
+	}
+	return r;
+}
+
+static uint32_t resolve_from_place(struct take *t, const struct place *place)
+{
+	if (place->armed)
+		return RESOLVE_INSIDE;
+	return any_remote(t) && !place->kind.remote ? RESOLVE_INSIDE : 0;
+}
+
+static void prepare_open(struct take *t, uint32_t item, struct op *op)
+{
+	const struct txn_item *it = txn_item(t->txn, item);
+	struct take_slot *slot = &t->slots[item];
+	const struct place *place = &t->places.v[slot->place];
+
+	*op = (struct op){
+		.kind = OP_OPEN,
+		.fd = AT_FDCWD,
+		.open = {
+			.path = it->path,
+			.flags = it->mode == RES_SHARED ? O_RDONLY : O_RDWR,
+		},
+	};
+	op->open.flags |= O_NOCTTY | (slot->patient ? 0 : O_NONBLOCK);
+	if (!slot->alone && place->fd >= 0) {
+		slot->remote = place->kind.remote;
+		op->fd = place->fd;
+		op->open.path = slot->base;
+		op->open.resolve = resolve_from_place(t, place);
+	} else if (!slot->located) {
+		slot->remote = place->len ? place->kind.remote
+					  : where_flags(t->context, it->path);
+		op->open.resolve = any_remote(t) && !slot->remote
+					   ? RESOLVE_NO_SYMLINKS
+					   : 0;
+	}
+	op->flags = slot->patient ? OP_REMOTE : take_flags(slot);
+}
+
+/* Where do these lead? What cannot be found out is left to the workers. */
+static int locate(struct take *t, size_t n)
+{
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		t->ops[i] = (struct op){
+			.kind = OP_OPEN,
+			.flags = feature_allowed(FEATURE_OPENAT2) ? 0
+								  : OP_REMOTE,
+			.fd = AT_FDCWD,
+			.open = { .path = txn_item(t->txn, t->op_items[i])
+						  ->path,
+				  .flags = O_PATH },
+		};
+	r = take_run(t, n);
+	for (size_t i = 0; i < n; i++) {
+		struct take_slot *slot = &t->slots[t->op_items[i]];
+		int fd = t->ops[i].res;
+		struct where where;
+
+		slot->alone = slot->located = slot->remote = true;
+		if (fd == -ECANCELED)
+			r = fd;
+		if (fd >= 0 &&
+		    !where_fd(t->context, fd, t->ops[i].open.path, &where))
+			slot->remote = where.kind.remote;
+		fd_close(fd);
+	}
+	return r;
+}
+
+/* Keep the results, and in op_items those that are to be opened once more.
+   Return: how many. */
+static size_t take_opened(struct take *t, size_t n)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct take_slot *slot = &t->slots[t->op_items[i]];
+		const struct op *op = &t->ops[i];
+		bool refused = op->res == -ELOOP || op->res == -EXDEV ||
+			       op->res == -ENOSYS || op->res == -EPERM;
+
+		slot->fd = op->res;
+		if (op->res == -EAGAIN && !slot->patient)
+			slot->patient = true;
+		else if (!refused || !op->open.resolve)
+			continue;
+		slot->alone = true;
+		t->op_items[k++] = t->op_items[i];
+	}
+	return k;
+}
+
+static int open_all(struct take *t, const struct txn_act *acts, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++)
+		t->op_items[i] = acts[i].item;
+	if (!feature_allowed(FEATURE_OPENAT2) && any_remote(t))
+		r = locate(t, n);
+	while (n && !r) {
+		for (size_t i = 0; i < n; i++)
+			prepare_open(t, t->op_items[i], &t->ops[i]);
+		r = take_run(t, n);
+		n = take_opened(t, n);
+		if (n && !r && any_remote(t))
+			r = locate(t, n);
+		for (size_t i = 0; i < n; i++)
+			t->slots[t->op_items[i]].located = true;
+	}
+	return r;
+}
+
+static void judge_type(struct txn_event *e, const struct op *op)
+{
+	const struct op_stat *st = &op->stat.out;
+
+	e->res = op->res;
+	e->id = (struct res_id){ st->dev, st->ino };
+	if (S_ISREG(st->mode))
+		e->type = RES_TYPE_FILE;
+	else if (S_ISBLK(st->mode))
+		e->type = RES_TYPE_BLOCK;
+	else if (!e->res && S_ISDIR(st->mode))
+		e->res = -EISDIR;
+}
+
+/* The mount table knows more than the text of the path did. */
+static void note_kind(struct take *t, uint32_t item, uint64_t dev)
+{
+	struct take_slot *slot = &t->slots[item];
+	struct mount_kind kind;
+
+	if (!any_remote(t) || slot->remote)
+		return;
+	mounts_by_dev(t->context->mounts, dev, txn_item(t->txn, item)->path,
+		      &kind);
+	slot->remote = kind.remote;
+}
+
+static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
+{
+	size_t k = 0, n_bad = 0;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		struct take_slot *slot = &t->slots[acts[i].item];
+
+		if (slot->fd >= 0)
+			t->ops[k++] = (struct op){ .kind = OP_STAT,
+						   .flags = take_flags(slot),
+						   .fd = slot->fd };
+	}
+	r = take_run(t, k);
+	k = 0;
+	for (size_t i = 0; i < n && !r; i++) {
+		struct take_slot *slot = &t->slots[acts[i].item];
+		struct txn_event *e = take_event(t, &acts[i]);
+
+		if (slot->fd >= 0) {
+			judge_type(e, &t->ops[k++]);
+			note_kind(t, acts[i].item, e->id.dev);
+			if (e->res)
+				t->op_items[n_bad++] = acts[i].item;
+		} else {
+			/* A socket has no regular file behind it either. */
+			e->res = slot->fd == -ENXIO ? 0 : slot->fd;
+		}
+	}
+	take_close_items(t, t->op_items, n_bad);
+	return r;
+}
+
+int take_open(struct take *t, const struct txn_act *acts, size_t n)
+{
+	int r = 0;
+
+	if (t->places.n && !t->places_opened) {
+		t->places_opened = true;
+		r = open_places(t);
+		if (!r && t->n >= RESERVE_FROM)
+			r = engine_reserve(t->context->engine, t->n);
+	}
+	if (!r)
+		r = open_all(t, acts, n);
+	return r ? r : stat_opened(t, acts, n);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lib/lib.h"
+
+/*
+ * What a path leads to, found out without waiting for a server longer than the
+ * call's time limit, and without opening the file: a device that is opened may
+ * do something.
+ */
+struct where {
+	struct res_id id;
+	uint32_t mode; /* as stat(2) st_mode */
+	struct mount_kind kind;
+};
+
+/**
+ * where_path() - follow a path and its links
+ *
+ * Return: 0, -ETIME, -ECANCELED, or as open(2).
+ */
+int where_path(struct glk_context *context, const char *path,
+	       struct where *ret_where);
+
+/* The same for a descriptor; @path says more about its file system where the
+   mount table does not know its device. */
+int where_fd(struct glk_context *context, int fd, const char *path,
+	     struct where *ret_where);
+
+/*
+ * Flags of an operation that finds the last component of @path where it is,
+ * without links on the way: those are followed by where_path() alone.
+ */
+uint8_t where_flags(struct glk_context *context, const char *path);
