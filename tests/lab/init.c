@@ -144,6 +144,7 @@ static pid_t start(const char *program)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
 	execl(program, program, (char *)NULL);
 	perror(program);
 	_exit(127);
