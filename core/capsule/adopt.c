@@ -7,6 +7,7 @@
 #include "core/capsule/identity.h"
 #include "core/capsule/name.h"
 #include "core/capsule/proc.h"
+#include "core/capsule/reader.h"
 #include "core/capsule/stock.h"
 
 #include <poll.h>
@@ -107,6 +108,17 @@ void capsule_give_back(struct capsule *c, int b)
 {
 	if (b != c->b)
 		fd_close(b);
+}
+
+bool capsule_is_only_read(struct capsule *c)
+{
+	int b;
+
+	/* In this order: a reader is marked as long as it has B. */
+	if (reader_is(c->keeper.pid) || capsule_borrow(c, &b))
+		return true;
+	capsule_give_back(c, b);
+	return false;
 }
 
 static int pin(pid_t pid, struct capsule_keeper *ret_keeper)
@@ -363,6 +375,7 @@ int capsule_adopt(const struct capsule_entry *entry,
 		  struct capsule **ret_capsule)
 {
 	_cleanup_(capsule_freep) struct capsule *c = NULL;
+	_cleanup_(fd_closep) int marker = -1;
 	_cleanup_(fd_closep) int b = -1;
 	int r;
 
@@ -376,6 +389,7 @@ int capsule_adopt(const struct capsule_entry *entry,
 	c->who.id = -1;
 	c->nonce = entry->nonce;
 	c->ino = entry->ino;
+	marker = reader_mark();
 	r = open_b(c, entry, config->deadline, &b);
 	if (!r)
 		r = authenticate(c, entry, config->any_owner, b);

@@ -84,6 +84,7 @@ struct capsule_contents {
 	size_t n_messages;
 	size_t n_dead;	  /* records whose lock is gone, or duplicates */
 	size_t n_garbled; /* messages or records that make no sense */
+	int marker;	  /* says that we are reading, see reader.h; 0: none */
 };
 
 #define CAPSULE_CONTENTS_NULL ((struct capsule_contents){})
@@ -147,6 +148,12 @@ const struct capsule_identity *capsule_identity(const struct capsule *capsule);
 
 /* NULL for a capsule that was made here, not adopted. */
 const struct capsule_keeper *capsule_keeper(const struct capsule *capsule);
+
+/*
+ * Is the keeper of an adopted capsule only reading it just now, as we do, or
+ * has it gone? Then there may be no guest any more.
+ */
+bool capsule_is_only_read(struct capsule *capsule);
 
 /* Owner of the socket: who made the capsule. */
 uid_t capsule_uid(const struct capsule *capsule);

@@ -4,6 +4,7 @@
 #include "core/base/util.h"
 #include "core/capsule/mutex.h"
 #include "core/capsule/pack.h"
+#include "core/capsule/reader.h"
 #include "core/capsule/stock.h"
 
 /*
@@ -235,10 +236,13 @@ static int repack(struct capsule *c, int b, uint64_t deadline, bool force)
 
 int capsule_repack(struct capsule *c, uint64_t deadline, bool force)
 {
+	_cleanup_(fd_closep) int marker = -1;
 	int b, mutex = -1, r;
 
 	if (c->a < 0)
 		return CAPSULE_E_FORGED;
+	if (c->b < 0)
+		marker = reader_mark();
 	r = capsule_borrow(c, &b);
 	if (r)
 		return r;

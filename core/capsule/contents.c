@@ -5,6 +5,7 @@
 #include "core/base/compat.h"
 #include "core/base/util.h"
 #include "core/capsule/mutex.h"
+#include "core/capsule/reader.h"
 #include "core/capsule/stock.h"
 
 #include <string.h>
@@ -92,9 +93,12 @@ static int load(struct capsule *c, int b, uint64_t deadline,
 int capsule_list(struct capsule *c, uint64_t deadline,
 		 struct capsule_contents *ret_contents)
 {
+	_cleanup_(fd_closep) int marker = -1;
 	_cleanup_(stock_done) struct stock stock = STOCK_NULL;
 	int b, r;
 
+	if (c->b < 0)
+		marker = reader_mark();
 	r = capsule_borrow(c, &b);
 	if (r)
 		return r;
@@ -104,6 +108,8 @@ int capsule_list(struct capsule *c, uint64_t deadline,
 		r = stock_judge(&stock);
 	if (!r)
 		r = take_contents(&stock, ret_contents);
+	if (!r && marker > 0)
+		ret_contents->marker = TAKE_FD(marker);
 	return r;
 }
 
@@ -117,6 +123,8 @@ void capsule_contents_done(struct capsule_contents *contents)
 		free(lease->path);
 	}
 	free(contents->leases);
+	if (contents->marker > 0)
+		fd_close(contents->marker);
 	*contents = CAPSULE_CONTENTS_NULL;
 }
 

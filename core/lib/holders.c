@@ -4,7 +4,9 @@
 #include "core/base/clock.h"
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "core/capsule/fdinfo.h"
 #include "core/capsule/proc.h"
+#include "core/capsule/reader.h"
 #include "core/lib/look.h"
 
 #include <dirent.h>
@@ -76,15 +78,15 @@ static bool is_trusted(uid_t uid)
 	return uid == 0 || uid == geteuid();
 }
 
-static int report_lease(struct search *s, size_t ask,
-			const struct capsule *capsule,
+static int report_lease(struct search *s, size_t ask, struct capsule *capsule,
 			const struct capsule_lease *lease)
 {
 	const struct capsule_identity *who = capsule_identity(capsule);
 	const struct capsule_keeper *keeper = capsule_keeper(capsule);
 	struct holder_answer answer = {
 		.mode = lease->mode,
-		.dying = proc_is_dying(keeper->pid),
+		.dying = proc_is_dying(keeper->pid) ||
+			 capsule_is_only_read(capsule),
 		.who = { .pid = keeper->pid, .since = lease->since },
 	};
 	char uuid[UUID_STRLEN + 1], exe[PATH_MAX];
@@ -123,7 +125,7 @@ static bool is_in_the_way(const struct search *s, size_t a,
 	       excludes(ask, lease->mode == RES_SHARED);
 }
 
-static int match_leases(struct search *s, const struct capsule *capsule,
+static int match_leases(struct search *s, struct capsule *capsule,
 			const struct capsule_contents *contents)
 {
 	int r = 0;
@@ -195,11 +197,12 @@ static int search_capsules(struct search *s)
 	return r;
 }
 
-static int report_process(struct search *s, size_t ask, pid_t pid, short type)
+static int report_process(struct search *s, size_t ask, pid_t pid, short type,
+			  bool fading)
 {
 	struct holder_answer answer = {
 		.mode = type == F_RDLCK ? RES_SHARED : RES_EXCLUSIVE,
-		.dying = proc_is_dying(pid),
+		.dying = fading || proc_is_dying(pid),
 		.who = { .kind = GLK_CONFLICT_PROCESS, .pid = pid },
 	};
 	char exe[PATH_MAX];
@@ -242,6 +245,30 @@ static pid_t posix_holder(const struct holder_ask *ask,
 	return !ask->remote || has_open(lock->pid, ask->id) ? lock->pid : 0;
 }
 
+static bool find_owner(void *arg, const struct fdinfo_lock *lock)
+{
+	bool *found = arg;
+
+	*found = fdinfo_covers(lock, LOCK_BYTE_OWNER);
+	return *found;
+}
+
+/* A reader of some capsule, with a duplicate of a lock whose guest is gone? Its
+   marker goes after the duplicate, so look for them in that order. */
+static bool is_only_read(const struct proc_locker *locker)
+{
+	_cleanup_(fd_closep) int fd = -1;
+	bool found = false;
+	char path[48];
+
+	if (reader_is(locker->pid))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)locker->pid,
+		 locker->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || fdinfo_read(fd, find_owner, &found) || !found;
+}
+
 static bool found_locker(void *arg, const struct proc_locker *locker)
 {
 	struct search *s = arg;
@@ -256,7 +283,8 @@ static bool found_locker(void *arg, const struct proc_locker *locker)
 	} else if (taken->last != locker->pid &&
 		   taken->owner.pid != locker->pid) {
 		taken->last = locker->pid;
-		s->error = report_process(s, ask, locker->pid, locker->type);
+		s->error = report_process(s, ask, locker->pid, locker->type,
+					  is_only_read(locker));
 	}
 	return s->error < 0;
 }
@@ -268,10 +296,11 @@ static int report_successor(struct search *s, size_t ask)
 	pid_t pid = posix_holder(&s->asks[ask], &taken->successor);
 
 	if (pid)
-		return report_process(s, ask, pid, taken->successor.type);
+		return report_process(s, ask, pid, taken->successor.type,
+				      false);
 	if (taken->locker)
-		return report_process(s, ask, taken->locker,
-				      taken->locker_type);
+		return report_process(s, ask, taken->locker, taken->locker_type,
+				      false);
 	return 0;
 }
 
@@ -298,7 +327,8 @@ static int search_processes(struct search *s)
 
 		s->taken[i].owner.pid = pid;
 		if (pid && wants_more(s, i))
-			r = report_process(s, i, pid, s->taken[i].owner.type);
+			r = report_process(s, i, pid, s->taken[i].owner.type,
+					   false);
 		/* An id that no file has, if there is nothing to be found. */
 		if (!wants_more(s, i))
 			continue;
