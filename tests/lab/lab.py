@@ -55,8 +55,10 @@ def natural(text):
 def cache_dir():
     path = os.environ.get("GUESTLOCK_LAB_CACHE")
     if not path:
-        base = os.environ.get("XDG_CACHE_HOME", "/var/cache")
-        path = os.path.join(base, "guestlock-lab")
+        home = "/var/cache" if os.geteuid() == 0 else \
+            os.path.expanduser("~/.cache")
+        path = os.path.join(os.environ.get("XDG_CACHE_HOME", home),
+                            "guestlock-lab")
     os.makedirs(path, exist_ok=True)
     return path
 
