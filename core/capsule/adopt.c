@@ -5,6 +5,7 @@
 #include "core/base/compat.h"
 #include "core/base/util.h"
 #include "core/capsule/identity.h"
+#include "core/capsule/mutex.h"
 #include "core/capsule/name.h"
 #include "core/capsule/proc.h"
 #include "core/capsule/reader.h"
@@ -344,25 +345,38 @@ static int try_messages(struct capsule *c, const struct capsule_entry *entry,
 	return r;
 }
 
-/* End A and the identity. It is no failure if the guest has lost them. */
+static bool is_complete(const struct capsule *c)
+{
+	return c->a >= 0 && c->identity >= 0;
+}
+
+/*
+ * End A and the identity. It is no failure if the guest has lost them. What is
+ * looked for proves itself, so a look need not be complete (.exclusive): only
+ * to miss it takes several.
+ */
 static int find_header(struct capsule *c, const struct capsule_entry *entry,
 		       uint64_t deadline, int b)
 {
-	_cleanup_(queue_view_done) struct queue_view view = QUEUE_VIEW_NULL;
 	struct queue_look look = {
 		.deadline = deadline,
 		.max_fds = capsule_fds_max(),
+		.exclusive = true,
 	};
-	int r;
+	int r = 0;
 
-	r = queue_first(b, &view);
-	if (!r)
-		r = try_messages(c, entry, &view);
-	if (r || (c->a >= 0 && c->identity >= 0))
-		return capsule_of_queue(r);
-	queue_view_done(&view);
-	r = queue_view(b, &look, &view);
-	return r ? capsule_of_queue(r) : try_messages(c, entry, &view);
+	for (unsigned i = 0; i < 1 + ROUNDS && !r && !is_complete(c); i++) {
+		_cleanup_(queue_view_done) struct queue_view v =
+			QUEUE_VIEW_NULL;
+
+		r = capsule_of_queue(i ? queue_view(b, &look, &v)
+				       : queue_first(b, &v));
+		if (!r)
+			r = try_messages(c, entry, &v);
+		if (i && !is_complete(c) && backoff_wait(i, deadline))
+			break;
+	}
+	return r;
 }
 
 static void capsule_freep(struct capsule **c)

@@ -7,6 +7,8 @@
 #include "core/capsule/reader.h"
 #include "core/capsule/stock.h"
 
+#include <string.h>
+
 /*
  * A queue can only be shortened at its head and lengthened at its tail. So it
  * is turned over: a new header and all survivors, packed in full messages, go
@@ -70,8 +72,24 @@ static bool would_lose(const struct stock *s)
 	return s->partial;
 }
 
+/* Its copies keep its id, so a copy that a crash left is the same all over. */
+static bool is_copy(const struct turnover *t, const struct queue_message *m)
+{
+	for (size_t i = 0; i < t->n_work; i++) {
+		const struct pack_item *item = &t->work[i].item;
+
+		if (t->work[i].foreign && item->size == m->size &&
+		    item->n_fds == m->n_fds &&
+		    !memcmp(item->raw, m->payload, m->size))
+			return true;
+	}
+	return false;
+}
+
 static void add_foreign(struct turnover *t, const struct stock_message *m)
 {
+	if (is_copy(t, m->queued))
+		return;
 	t->work[t->n_work++] = (struct work){
 		.item = { m->queued->payload, m->queued->size, m->queued->fds,
 			  m->queued->n_fds },

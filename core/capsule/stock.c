@@ -170,13 +170,12 @@ static int load_message(struct loading *l, struct queue_message *m,
 			bool in_bundle)
 {
 	struct message head;
-	int r = RECORD_E_GARBLED;
+	int r;
 
-	if (m->size <= QUEUE_PAYLOAD_MAX)
-		r = message_parse(m->payload, m->size, &head);
+	r = message_parse(m->payload, m->size, &head);
 	if (r == RECORD_E_FOREIGN)
 		return add_message(l, STOCK_FOREIGN, m, NULL);
-	if (r)
+	if (r || m->size > QUEUE_PAYLOAD_MAX)
 		return add_message(l, STOCK_GARBAGE, m, NULL);
 	if (head.kind == MESSAGE_LEASES)
 		return load_leases(l, m, &head);

@@ -25,6 +25,9 @@ const char *kit_path(const char *prefix, size_t i);
 /* How many of the disks PREFIX0 … are locked exclusively by somebody? */
 size_t kit_locked(const char *prefix, size_t n);
 
+/* Or will they be, as soon as whoever reads them by chance is done? */
+bool kit_all_free(const char *prefix, size_t n);
+
 /* Fails the test unless it works. Static deadline of 10 s. */
 struct capsule_contents kit_list(struct capsule *capsule);
 uint64_t kit_soon(void);

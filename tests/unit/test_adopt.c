@@ -87,14 +87,14 @@ static void disks_are_plugged_in_and_out_through_it(void **state)
 	kit_park_one(adopted, "plug in", RES_EXCLUSIVE);
 	assert_int_equal(kit_park(adopted, "plug many", 400), 0);
 	kit_detach(adopted, "plug");
-	assert_true(test_lockable(test_file("plug", -1), F_WRLCK));
+	assert_true(test_becomes_free(test_file("plug", -1), 5000));
 	check_list(adopted, "plug in");
 	check_list(adopted, "plug many399");
 	capsule_free(adopted);
 	assert_false(test_lockable(test_file("plug in", -1), F_WRLCK));
 	assert_int_equal(kit_locked("plug many", 400), 400);
 	tear_down(&s, "plug in");
-	assert_int_equal(kit_locked("plug many", 400), 0);
+	assert_true(kit_all_free("plug many", 400));
 }
 
 static void an_adopted_capsule_keeps_no_dead_guests_locks(void **state)
@@ -111,7 +111,7 @@ static void an_adopted_capsule_keeps_no_dead_guests_locks(void **state)
 			 CAPSULE_E_GONE);
 	assert_int_equal(capsule_compact(adopted, kit_soon()), CAPSULE_E_GONE);
 	assert_int_equal(kit_park(adopted, "gone", 1), CAPSULE_E_GONE);
-	assert_true(test_lockable(test_file("gone0", -1), F_WRLCK));
+	assert_true(test_becomes_free(test_file("gone0", -1), 5000));
 	capsule_free(adopted);
 	assert_int_equal(kit_adopt(&s.entry, &adopted), CAPSULE_E_GONE);
 }
@@ -144,7 +144,7 @@ static void the_vmm_adopts_its_own_capsule(void **state)
 	assert_int_equal(capsule_keeper(adopted)->pid, getpid());
 	check_list(adopted, "self");
 	kit_detach(adopted, "self");
-	assert_true(test_lockable(test_file("self", -1), F_WRLCK));
+	assert_true(test_becomes_free(test_file("self", -1), 5000));
 	capsule_free(adopted);
 	capsule_free(capsule);
 }
@@ -317,7 +317,7 @@ static void locks_outlive_the_maker_and_end_with_the_guest(void **state)
 	capsule_contents_done(&contents);
 	kit_end(heard.guest);
 	assert_true(test_becomes_free(kit_path("orphan", 399), 5000));
-	assert_int_equal(kit_locked("orphan", 400), 0);
+	assert_true(kit_all_free("orphan", 400));
 	capsule_free(adopted);
 	fd_close(m.ready[0]);
 	fd_close(m.ready[1]);
@@ -418,6 +418,41 @@ static void a_name_bound_by_another_user_is_forged(void **state)
 	capsule_free(adopted);
 	free(found);
 	kit_end(pid);
+}
+
+static int make_as_somebody_else(void *arg)
+{
+	int *pair = arg;
+
+	if (seteuid(stranger) ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ||
+	    seteuid(0))
+		return 1;
+	return fchown(pair[1], 0, -1);
+}
+
+/* Given away: the owner of the file is not who made the socket. */
+static void a_socket_that_was_given_away_is_forged(void **state)
+{
+	struct capsule_entry entry = { .uid = 0,
+				       .nonce = 7,
+				       .hint_pid = getpid() };
+	struct capsule *adopted = NULL;
+	struct stat st;
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(uuid_generate(&entry.uuid), 0);
+	assert_int_equal(make_as_somebody_else(pair), 0);
+	bind_to(pair[1], &(struct name_parts){ entry.uuid, getpid(), pair[1],
+					       entry.nonce });
+	assert_int_equal(fstat(pair[1], &st), 0);
+	assert_int_equal(st.st_uid, 0);
+	entry.ino = (uint32_t)st.st_ino;
+	entry.hint_fd = pair[1];
+	assert_int_equal(kit_adopt(&entry, &adopted), CAPSULE_E_FORGED);
+	fd_close(pair[0]);
+	fd_close(pair[1]);
 }
 
 static void another_kind_of_socket_is_forged(void **state)
@@ -554,7 +589,7 @@ static void a_users_limit_in_flight_is_told_and_nothing_parked(void **state)
 	poor_user_new(&p, 400, 1000);
 	assert_int_equal(kit_run(push_as_poor_user, &p), CAPSULE_E_INFLIGHT);
 	poor_user_done(&p);
-	assert_int_equal(kit_locked("poor", 1), 0);
+	assert_true(kit_all_free("poor", 1));
 }
 
 static void two_thousand_disks_of_an_unprivileged_user_fit(void **state)
@@ -578,6 +613,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(the_guest_is_chosen_before_its_children_and_ourselves),
 	cmocka_unit_test(locks_outlive_the_maker_and_end_with_the_guest),
 	cmocka_unit_test(a_name_bound_by_another_user_is_forged),
+	cmocka_unit_test(a_socket_that_was_given_away_is_forged),
 	cmocka_unit_test(another_kind_of_socket_is_forged),
 	cmocka_unit_test(an_entry_must_be_of_this_very_socket),
 	cmocka_unit_test(a_stranger_may_not_look_into_roots_guests),
