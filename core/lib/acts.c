@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
+#include "core/lib/look.h"
 #include "core/lib/own.h"
 
 #include <fcntl.h>
@@ -184,16 +185,28 @@ static int add_refusal(void *arg, const struct holder_answer *answer)
 	return conflict_add(&t->refused, &answer->who);
 }
 
-static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
+static void recall(struct take *t, const struct txn_act *acts, size_t n)
 {
-	int r = own_load(t);
-
-	for (size_t i = 0; i < n && !r; i++)
+	for (size_t i = 0; i < n; i++)
 		take_event(t, &acts[i])->holder = own_recall(t, acts[i].item);
-	return r;
 }
 
-/* First our own guest's leases, then whoever else it may be. */
+static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
+{
+	int r = own_load(t, t->context->deadline);
+
+	if (r)
+		return guest_fail(t->guest, r,
+				  "cannot read the guest's leases");
+	recall(t, acts, n);
+	return 0;
+}
+
+/*
+ * First our own guest's leases, then whoever else it may be. If ours cannot be
+ * read, it is a refusal all the same. All rounds of inquiry share one limit;
+ * when it is reached, what was known of the holders stays.
+ */
 static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 {
 	_cleanup_(freep) struct holder_ask *asks = NULL;
@@ -203,28 +216,35 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 	asks = calloc(n, sizeof(*asks));
 	if (!asks)
 		return -ENOMEM;
-	r = do_recall(t, acts, n);
-	conflict_clear(&t->refused);
-	for (size_t i = 0; i < n && !r; i++) {
+	if (!t->search_until)
+		t->search_until = deadline_in_ms(SEARCH_MS);
+	own_forget(t);
+	r = own_load(t, MIN(t->search_until, look_deadline(t->context)));
+	if (r == CAPSULE_E_GONE || r == -ENOMEM)
+		return guest_fail(t->guest, r,
+				  "cannot read the guest's leases");
+	recall(t, acts, n);
+	if (clock_now() < t->search_until)
+		conflict_clear(&t->refused);
+	for (size_t i = 0; i < n; i++) {
 		const struct txn_item *item = txn_item(t->txn, acts[i].item);
+		const struct take_slot *slot = &t->slots[acts[i].item];
 		struct txn_event *e = &t->events[first + i];
 
 		if (e->holder != TXN_HOLDER_NONE)
 			continue;
 		e->holder = TXN_HOLDER_FADING;
 		t->op_items[k] = (uint32_t)(first + i);
-		asks[k++] = (struct holder_ask){
-			.id = item->id,
-			.path = item->path,
-			.mode = item->mode,
-			.fd = t->slots[acts[i].item].fd,
-			.remote = t->slots[acts[i].item].remote
-		};
+		asks[k++] = (struct holder_ask){ .id = item->id,
+						 .path = item->path,
+						 .mode = item->mode,
+						 .fd = slot->fd,
+						 .remote = slot->remote };
 	}
-	return r || !k ? r
-		       : holders_find(t->context, asks, k,
-				      deadline_in_ms(SEARCH_MS), add_refusal,
-				      t);
+	if (!k)
+		return 0;
+	return holders_find(t->context, asks, k, t->search_until, add_refusal,
+			    t);
 }
 
 static int do_pause(struct take *t, const struct txn_act *act)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/look.h"
 
-#include "core/base/clock.h"
 #include "core/base/util.h"
 
 #include <string.h>
@@ -77,14 +76,15 @@ static int search(struct glk_context *context, const struct selector *sel,
 		struct capsule *capsule = NULL;
 		int e;
 
-		config.deadline = look_deadline(context);
+		if (i && look_is_late(context))
+			return -ETIME;
+		config.deadline =
+			n == 1 ? context->deadline : look_deadline(context);
 		e = capsule_adopt(&entries[i], &config, &capsule);
 		if (!e)
 			consider(sel, capsule, by_pid, c);
 		else if (e != CAPSULE_E_GONE && e != CAPSULE_E_FORGED)
 			c->error = e;
-		if (clock_now() > context->deadline)
-			r = -ETIME;
 	}
 	return r;
 }
@@ -111,7 +111,7 @@ static int find(struct glk_context *context, const char *text,
 		r = context_fail(context, -ESRCH, "no guest '%s' is running",
 				 quoted(text));
 	else if (r)
-		context_capsule_fail(context, r, "cannot look for guests");
+		r = context_capsule_fail(context, r, "cannot look for guests");
 	if (r) {
 		capsule_free(c.one);
 		return r;

@@ -163,7 +163,7 @@ static int release_disks(struct glk_guest *guest, const char *const *paths,
 	bool untidy;
 	int r;
 
-	r = guest_list(guest, &contents);
+	r = guest_list(guest, guest->context->deadline, &contents);
 	if (r)
 		return guest_fail(guest, r, "cannot read the guest's leases");
 	for (size_t i = 0; i < n && !r; i++)

@@ -106,6 +106,7 @@ static int errno_of(int e)
 	case CAPSULE_E_DENIED:
 		return -EPERM;
 	case CAPSULE_E_BUSY:
+		return -ETIME;
 	case CAPSULE_E_FULL:
 		return -ENOSPC;
 	case CAPSULE_E_INFLIGHT:

@@ -279,9 +279,9 @@ int guest_follow(struct glk_guest *guest)
 	return capsule_keeper(guest->capsule) ? readopt(guest) : CAPSULE_E_GONE;
 }
 
-int guest_list(struct glk_guest *guest, struct capsule_contents *ret_contents)
+int guest_list(struct glk_guest *guest, uint64_t deadline,
+	       struct capsule_contents *ret_contents)
 {
-	uint64_t deadline = guest->context->deadline;
 	int r;
 
 	r = guest_readable(guest);

@@ -3,7 +3,6 @@
 #include "core/lib/info.h"
 #include "core/lib/look.h"
 
-#include "core/base/clock.h"
 #include "core/base/compat.h"
 #include "core/base/util.h"
 
@@ -74,9 +73,10 @@ GLK_EXPORT int glk_guest_list_new(struct glk_context *context, unsigned flags,
 	if (!list || !list->infos)
 		r = -ENOMEM;
 	for (size_t i = 0; i < n && !r; i++) {
-		r = list_add(context, list, &entries[i], flags);
-		if (!r && clock_now() > context->deadline)
+		if (i && look_is_late(context))
 			r = -ETIME;
+		else
+			r = list_add(context, list, &entries[i], flags);
 	}
 	if (r) {
 		glk_guest_list_free(list);

@@ -96,7 +96,8 @@ int guest_readable(struct glk_guest *guest);
 int guest_follow(struct glk_guest *guest);
 
 /* capsule_list() of a guest wherever it is. Return: as capsule_list(). */
-int guest_list(struct glk_guest *guest, struct capsule_contents *ret_contents);
+int guest_list(struct glk_guest *guest, uint64_t deadline,
+	       struct capsule_contents *ret_contents);
 
 /* As context_capsule_fail(); and a guest that is gone is marked as such. */
 int guest_fail(struct glk_guest *guest, int e, const char *what);

@@ -17,6 +17,11 @@ int look_discover(struct glk_context *context, const struct uuid *uuid,
 	return r;
 }
 
+bool look_is_late(const struct glk_context *context)
+{
+	return context->timeout_ms && clock_now() > context->deadline;
+}
+
 uint64_t look_deadline(const struct glk_context *context)
 {
 	return MIN(context->deadline, deadline_in_ms(LOOK_MS));

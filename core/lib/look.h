@@ -12,5 +12,9 @@
 int look_discover(struct glk_context *context, const struct uuid *uuid,
 		  struct capsule_entry **ret_entries, size_t *ret_n);
 
+/* Is the call's time over? Never if it may not wait at all: then nothing does,
+   and a look at many takes as long as it takes. */
+bool look_is_late(const struct glk_context *context);
+
 /* How long to look at one of many, from now on. */
 uint64_t look_deadline(const struct glk_context *context);

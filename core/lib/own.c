@@ -36,20 +36,26 @@ static int remember(struct take *t, const struct capsule_contents *contents)
 	return 0;
 }
 
-int own_load(struct take *t)
+int own_load(struct take *t, uint64_t deadline)
 {
 	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
 	int r;
 
 	if (t->mine_known || guest_state(&t->guest->sm) == GUEST_TAKING)
 		return 0;
-	r = guest_list(t->guest, &contents);
-	if (r)
-		return guest_fail(t->guest, r,
-				  "cannot read the guest's leases");
-	r = remember(t, &contents);
+	r = guest_list(t->guest, deadline, &contents);
+	if (!r)
+		r = remember(t, &contents);
 	capsule_contents_done(&contents);
 	return r;
+}
+
+void own_forget(struct take *t)
+{
+	free(t->mine);
+	t->mine = NULL;
+	t->n_mine = 0;
+	t->mine_known = false;
 }
 
 enum txn_holder own_recall(const struct take *t, uint32_t i)

@@ -5,9 +5,12 @@
 
 /* The guest's own capsule, as a transaction needs it. */
 
-/* Read the guest's leases once for this transaction. A guest that is still
-   being acquired has none. Return: 0, -ESRCH and as context_capsule_fail(). */
-int own_load(struct take *take);
+/* Read the guest's leases, unless they are known. A guest that is still being
+   acquired has none. Return: as guest_list(). */
+int own_load(struct take *take, uint64_t deadline);
+
+/* They may have changed. */
+void own_forget(struct take *take);
 
 /* Does the guest hold this item's inode, and in which mode? */
 enum txn_holder own_recall(const struct take *take, uint32_t item);

@@ -188,6 +188,17 @@ static int report_items(struct take *t)
 			    held, more);
 }
 
+static int park_failed(struct take *t)
+{
+	static const char what[] = "cannot park the leases";
+
+	/* Blocked until it was too late is as good as full. */
+	if (t->park_error == CAPSULE_E_BUSY)
+		return context_fail(t->context, -ENOSPC, "%s: %s", what,
+				    capsule_strerror(t->park_error));
+	return guest_fail(t->guest, t->park_error, what);
+}
+
 static int report_outcome(struct take *t)
 {
 	int error = txn_error(t->txn);
@@ -195,8 +206,7 @@ static int report_outcome(struct take *t)
 	if (txn_outcome(t->txn) == TXN_HELD)
 		return 0;
 	if (t->park_error)
-		return guest_fail(t->guest, t->park_error,
-				  "cannot park the leases");
+		return park_failed(t);
 	if (error)
 		return context_fail(t->context, error, "%s", strerror(-error));
 	return report_items(t);

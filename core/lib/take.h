@@ -42,6 +42,7 @@ struct take {
 	struct conflict_list refused; /* of the last inquiry */
 	uint32_t *refused_items;
 	size_t cap_refused;
+	uint64_t search_until; /* of all inquiries */
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
 };
 

@@ -75,7 +75,7 @@ static void capsule_outcomes_become_errnos(void **state)
 		{ CAPSULE_E_GONE, -ESRCH },
 		{ CAPSULE_E_FORGED, -EBADMSG },
 		{ CAPSULE_E_DENIED, -EPERM },
-		{ CAPSULE_E_BUSY, -ENOSPC },
+		{ CAPSULE_E_BUSY, -ETIME },
 		{ CAPSULE_E_FULL, -ENOSPC },
 		{ CAPSULE_E_INFLIGHT, -ETOOMANYREFS },
 		{ CAPSULE_E_NOFILE, -EMFILE },
