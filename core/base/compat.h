@@ -29,6 +29,9 @@
 #define UDIAG_SHOW_UID 0x00000040 /* Linux 5.3 */
 #define UNIX_DIAG_UID 7
 #endif
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* Linux 5.14 */
+#endif
 #ifndef SO_PEEK_OFF
 #define SO_PEEK_OFF 42
 #endif

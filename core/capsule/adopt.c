@@ -255,18 +255,70 @@ static bool is_our_kind(int fd)
 	       domain == AF_UNIX && type == SOCK_SEQPACKET && !protocol;
 }
 
-static bool has_name(int b, const struct capsule_entry *entry)
+static bool parse_bound(const struct sockaddr_un *sun, socklen_t len,
+			struct name_parts *ret_name)
 {
 	const size_t head = offsetof(struct sockaddr_un, sun_path) + 1;
+
+	return len > head && !sun->sun_path[0] &&
+	       !name_parse(sun->sun_path + 1, len - head, ret_name);
+}
+
+static bool has_name(int b, const struct capsule_entry *entry,
+		     struct name_parts *ret_name)
+{
+	struct sockaddr_un sun = {};
+	socklen_t len = sizeof(sun);
+
+	return !getsockname(b, (struct sockaddr *)&sun, &len) &&
+	       parse_bound(&sun, len, ret_name) &&
+	       ret_name->nonce == entry->nonce &&
+	       !memcmp(&ret_name->uuid, &entry->uuid, sizeof(entry->uuid));
+}
+
+static bool is_same_name(const struct name_parts *a, const struct name_parts *b)
+{
+	return a->nonce == b->nonce && a->pid == b->pid && a->fd == b->fd &&
+	       !memcmp(&a->uuid, &b->uuid, sizeof(a->uuid));
+}
+
+static uint64_t netns_cookie(int fd)
+{
+	socklen_t len = sizeof(uint64_t);
+	uint64_t cookie = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len))
+		return 0;
+	return cookie;
+}
+
+/*
+ * Without sock_diag nobody tells the peer's inode. But a name is bound once in
+ * a network namespace: a socket of our namespace whose peer has that name has
+ * that very socket as its peer.
+ */
+static bool has_peer_of_name(int a, const struct name_parts *bound)
+{
+	_cleanup_(fd_closep) int ours = -1;
 	struct sockaddr_un sun = {};
 	socklen_t len = sizeof(sun);
 	struct name_parts name;
 
-	if (getsockname(b, (struct sockaddr *)&sun, &len) < 0 || len <= head ||
-	    sun.sun_path[0] || name_parse(sun.sun_path + 1, len - head, &name))
+	ours = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	return ours >= 0 && netns_cookie(ours) &&
+	       netns_cookie(ours) == netns_cookie(a) &&
+	       !getpeername(a, (struct sockaddr *)&sun, &len) &&
+	       parse_bound(&sun, len, &name) && is_same_name(&name, bound);
+}
+
+static bool is_end_a(const struct capsule *c, const struct capsule_entry *entry,
+		     int fd)
+{
+	if (!is_our_kind(fd))
 		return false;
-	return name.nonce == entry->nonce &&
-	       !memcmp(&name.uuid, &entry->uuid, sizeof(name.uuid));
+	if (entry->peer_ino)
+		return is_socket(fd, entry->peer_ino);
+	return has_peer_of_name(fd, &c->bound);
 }
 
 static bool is_trusted(uid_t uid, bool any_owner)
@@ -283,7 +335,7 @@ static int authenticate(struct capsule *c, const struct capsule_entry *entry,
 
 	if (fstat(b, &st) < 0)
 		return -errno;
-	if (!is_our_kind(b) || !has_name(b, entry) ||
+	if (!is_our_kind(b) || !has_name(b, entry, &c->bound) ||
 	    get_option(b, SO_PEERCRED, &cred, sizeof(cred)))
 		return CAPSULE_E_FORGED;
 	if (cred.uid != st.st_uid || !is_trusted(st.st_uid, any_owner))
@@ -316,8 +368,7 @@ static int try_header(struct capsule *c, const struct capsule_entry *entry,
 	for (unsigned i = 0; i < m->n_fds && !r; i++) {
 		int *fd = &m->fds[i];
 
-		if (c->a < 0 && entry->peer_ino &&
-		    is_socket(*fd, entry->peer_ino) && is_our_kind(*fd))
+		if (c->a < 0 && is_end_a(c, entry, *fd))
 			c->a = TAKE_FD(*fd);
 		else
 			r = try_identity(c, fd);

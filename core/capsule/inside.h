@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/capsule/capsule.h"
+#include "core/capsule/name.h"
 #include "core/capsule/queue.h"
 
 #include <stdbool.h>
@@ -12,11 +13,12 @@
 struct capsule {
 	struct capsule_identity who;
 	uint64_t nonce;
-	uint32_t ino; /* of B */
-	uid_t uid;    /* of B's owner */
-	int a;	      /* -1: the guest has lost or replaced it */
-	int identity; /* -1: likewise */
-	int b;	      /* -1: adopted, or let go */
+	struct name_parts bound; /* of an adopted one: what B is bound to */
+	uint32_t ino;		 /* of B */
+	uid_t uid;		 /* of B's owner */
+	int a;			 /* -1: the guest has lost or replaced it */
+	int identity;		 /* -1: likewise */
+	int b;			 /* -1: adopted, or let go */
 
 	struct capsule_keeper keeper; /* pid 0: made here */
 	int keeper_b;		      /* B's number in the keeper */

@@ -100,6 +100,8 @@ int queue_new(int *ret_a, int *ret_b)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return errno == EMFILE || errno == ENFILE ? QUEUE_E_NOFILE
 							  : -errno;
+	/* A filter of the guest's could swallow what is sent to it. */
+	set_option(pair[1], SO_LOCK_FILTER, 1);
 	if (shutdown(pair[0], SHUT_RD) < 0) {
 		int r = -errno;
 

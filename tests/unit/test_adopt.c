@@ -482,12 +482,19 @@ static void an_entry_must_be_of_this_very_socket(void **state)
 	entry = s.entry;
 	entry.uuid.b[3] ^= 1;
 	assert_int_equal(kit_adopt(&entry, &adopted), CAPSULE_E_FORGED);
-	/* Of an unknown or another peer, end A cannot be believed. */
+	/* Of another peer, end A cannot be believed. */
 	entry = s.entry;
-	entry.peer_ino = 0;
+	entry.peer_ino = entry.ino;
 	assert_int_equal(kit_adopt(&entry, &adopted), 0);
 	check_list(adopted, "very");
 	assert_int_equal(kit_park(adopted, "refused", 1), CAPSULE_E_FORGED);
+	capsule_free(adopted);
+	/* Of an unknown one, it proves itself by the name of its peer. */
+	entry = s.entry;
+	entry.peer_ino = 0;
+	assert_int_equal(kit_adopt(&entry, &adopted), 0);
+	assert_int_equal(kit_park(adopted, "proven", 1), 0);
+	assert_int_equal(kit_locked("proven", 1), 1);
 	capsule_free(adopted);
 	tear_down(&s, "very");
 }
