@@ -20,8 +20,12 @@
  * entry changes the directory's ctime. If the ctime and identity of the
  * directory, found by its path, are the same after the locks as before the
  * opens, then each of its names still leads to the inode that was opened.
- * Three things would break that, and each disarms the stamp:
+ * Four things would break that, and each disarms the stamp:
  *
+ * - A change that is under way: a file system may stamp the directory, wait for
+ *   the disk, and show the change later. Such a change holds the directory's
+ *   lock, and so the lookup of a name that is never cached, since it is too
+ *   long, waits for it. That look stands between the clock and the ctime.
  * - A clock too coarse to tell two changes apart. The kernel stamps a change
  *   with its coarse clock, or finer, so a ctime that is older than
  *   CLOCK_REALTIME_COARSE, read before the directory was, cannot be given
@@ -141,6 +145,17 @@ static bool read_stamp(int fd, const char *path, struct place_stamp *stamp)
 	return true;
 }
 
+/* Wait until no change of the directory is under way. */
+static bool settle(int fd)
+{
+	char name[NAME_MAX + 2];
+
+	memset(name, 'x', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	return openat(fd, name, O_PATH | O_CLOEXEC) < 0 &&
+	       errno == ENAMETOOLONG;
+}
+
 static bool is_believed(int fd)
 {
 	struct statfs fs;
@@ -174,9 +189,9 @@ void place_arm(struct place *place)
 	    !feature_allowed(FEATURE_OPENAT2))
 		return;
 	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	place->armed = read_stamp(place->fd, "", &place->stamp) &&
-		       is_old_enough(&place->stamp, &now) &&
-		       is_believed(place->fd);
+	place->armed =
+		settle(place->fd) && read_stamp(place->fd, "", &place->stamp) &&
+		is_old_enough(&place->stamp, &now) && is_believed(place->fd);
 }
 
 bool place_unchanged(const struct place *place)
