@@ -28,9 +28,16 @@ struct txn_event *take_event(struct take *t, const struct txn_act *act)
 
 int take_run(struct take *t, size_t n)
 {
+	int r;
+
 	if (!n)
 		return 0;
-	return engine_run(t->context->engine, t->ops, n, t->context->deadline);
+	r = engine_run(t->context->engine, t->ops, n, t->context->deadline);
+	/* A cancel ends one run only, and means the whole transaction. */
+	for (size_t i = 0; i < n && !r; i++)
+		if (t->ops[i].res == -ECANCELED)
+			r = -ECANCELED;
+	return r;
 }
 
 static void prepare_lock(struct take *t, uint32_t item, struct op *op,
@@ -97,7 +104,7 @@ static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 		prepare_lock(t, acts[i].item, op, false);
 		prepare_lock(t, acts[i].item, op + query, true);
 	}
-	r = engine_run(engine, t->ops, n * step, t->context->deadline);
+	r = take_run(t, n * step);
 	if (!r && step == 1)
 		r = engine_run(engine, t->ops + n, n, t->context->deadline);
 	for (size_t i = 0; i < n && !r; i++) {

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/guest.h"
+#include "tests/lib/slowfs.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * The API on a file system that answers late, or not at all: a call ends when
+ * its time is up or when another thread cancels it, and leaves nothing locked.
+ */
+#define N_LOCAL 6
+#define N_SLOW 6
+
+static struct slowfs *fs;
+static struct slowfs_knobs *knobs;
+
+/* Some quick disks and, behind them, some slow ones. */
+struct mix {
+	struct glk_context *context;
+	struct disks local, all;
+};
+
+static struct mix mix_new(const char *prefix)
+{
+	struct mix mix = {
+		.context = guest_context(),
+		.local = disks_new(prefix, N_LOCAL),
+		.all = disks_new(prefix, N_LOCAL + N_SLOW),
+	};
+
+	for (unsigned i = 0; i < N_SLOW; i++) {
+		struct glk_disk *disk = &mix.all.items[N_LOCAL + i];
+
+		free((char *)disk->path);
+		disk->path = strdup(slowfs_path(fs, i));
+	}
+	return mix;
+}
+
+static void mix_free(struct mix *mix)
+{
+	glk_context_free(mix->context);
+	disks_free(&mix->local);
+	disks_free(&mix->all);
+}
+
+static int acquire(struct mix *mix, struct glk_guest **ret_guest)
+{
+	struct glk_guest *guest =
+		guest_describe(mix->context, GLK_HOLDER_SELF, NULL, "slow");
+	int r;
+
+	MUST_EQUAL(glk_guest_add(guest, mix->all.items, mix->all.n), 0);
+	r = glk_guest_acquire(guest);
+	*ret_guest = guest;
+	return r;
+}
+
+/* Nothing is left, and the same context can have all of it now. */
+static void check_free_and_usable(struct mix *mix)
+{
+	struct glk_guest *guest;
+
+	slowfs_calm(fs);
+	assert_true(disks_become_free(&mix->all));
+	glk_context_set_timeout(mix->context, 30000);
+	assert_int_equal(acquire(mix, &guest), 0);
+	assert_int_equal(disks_locked(&mix->all), mix->all.n);
+	glk_guest_free(guest);
+	assert_true(disks_become_free(&mix->all));
+}
+
+struct canceller {
+	pthread_t thread;
+	struct glk_context *context;
+	bool seen;
+};
+
+/* Once the call hangs: until then there would be nothing to end. */
+static void *cancel_later(void *arg)
+{
+	struct canceller *c = arg;
+
+	c->seen = slowfs_await(&knobs->waiting, 1);
+	glk_context_cancel(c->context);
+	return NULL;
+}
+
+static void cancelled_while(const char *prefix, atomic_bool *hang)
+{
+	struct mix mix = mix_new(prefix);
+	struct canceller c = { .context = mix.context };
+	struct glk_guest *guest;
+	uint64_t start = clock_now();
+
+	glk_context_set_timeout(mix.context, 50000);
+	*hang = true;
+	assert_int_equal(pthread_create(&c.thread, NULL, cancel_later, &c), 0);
+	assert_int_equal(acquire(&mix, &guest), -ECANCELED);
+	assert_int_equal(pthread_join(c.thread, NULL), 0);
+	assert_true(c.seen);
+	assert_true(clock_now() - start < 30 * NSEC_PER_SEC);
+	glk_guest_free(guest);
+	assert_int_equal(disks_locked(&mix.local), 0);
+	check_free_and_usable(&mix);
+	mix_free(&mix);
+}
+
+static void test_another_thread_ends_a_call_that_hangs_in_a_lock(void **state)
+{
+	(void)state;
+	cancelled_while("cancel-lock", &knobs->hang_lock);
+}
+
+static void test_another_thread_ends_a_call_that_hangs_in_an_open(void **state)
+{
+	(void)state;
+	cancelled_while("cancel-open", &knobs->hang_open);
+}
+
+static void test_another_thread_ends_a_call_that_hangs_in_a_stat(void **state)
+{
+	(void)state;
+	cancelled_while("cancel-stat", &knobs->hang_stat);
+}
+
+static void late_while(const char *prefix, atomic_bool *hang)
+{
+	struct mix mix = mix_new(prefix);
+	struct glk_guest *guest;
+	uint64_t start = clock_now();
+
+	glk_context_set_timeout(mix.context, 300);
+	*hang = true;
+	assert_int_equal(acquire(&mix, &guest), -ETIME);
+	assert_true(clock_now() - start < 30 * NSEC_PER_SEC);
+	assert_true(glk_context_message(mix.context)[0] != '\0');
+	glk_guest_free(guest);
+	assert_int_equal(disks_locked(&mix.local), 0);
+	check_free_and_usable(&mix);
+	mix_free(&mix);
+}
+
+static void test_a_time_limit_ends_a_call_that_hangs_in_a_lock(void **state)
+{
+	(void)state;
+	late_while("late-lock", &knobs->hang_lock);
+}
+
+static void test_a_time_limit_ends_a_call_that_hangs_in_an_open(void **state)
+{
+	(void)state;
+	late_while("late-open", &knobs->hang_open);
+}
+
+static void test_a_dead_file_system_does_not_delay_other_guests(void **state)
+{
+	struct mix mix = mix_new("others");
+	struct glk_guest *guest =
+		guest_describe(mix.context, GLK_HOLDER_SELF, NULL, "quick");
+	struct glk_guest_list *list = NULL;
+
+	(void)state;
+	knobs->hang_open = knobs->hang_stat = knobs->hang_lock = true;
+	assert_int_equal(glk_guest_add(guest, mix.local.items, N_LOCAL), 0);
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	assert_int_equal(disks_locked(&mix.local), N_LOCAL);
+	assert_int_equal(glk_guest_list_new(mix.context, 0, &list), 0);
+	assert_int_equal(glk_guest_list_count(list), 1);
+	assert_int_equal(glk_guest_list_get(list, 0)->n_leases, N_LOCAL);
+	glk_guest_list_free(list);
+	glk_guest_free(guest);
+	slowfs_calm(fs);
+	assert_true(disks_become_free(&mix.local));
+	mix_free(&mix);
+}
+
+static int start_fs(void **state)
+{
+	(void)state;
+	if (!fs) {
+		fs = slowfs_start("slow");
+		knobs = slowfs_knobs(fs);
+	}
+	return 0;
+}
+
+static int calm_fs(void **state)
+{
+	(void)state;
+	slowfs_calm(fs);
+	return 0;
+}
+
+#define TEST(_f) cmocka_unit_test_setup_teardown(_f, start_fs, calm_fs)
+
+static const struct CMUnitTest tests[] = {
+	TEST(test_another_thread_ends_a_call_that_hangs_in_a_lock),
+	TEST(test_another_thread_ends_a_call_that_hangs_in_an_open),
+	TEST(test_another_thread_ends_a_call_that_hangs_in_a_stat),
+	TEST(test_a_time_limit_ends_a_call_that_hangs_in_a_lock),
+	TEST(test_a_time_limit_ends_a_call_that_hangs_in_an_open),
+	TEST(test_a_dead_file_system_does_not_delay_other_guests),
+};
+
+int main(void)
+{
+	int r;
+
+	slowfs_need();
+	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
+	slowfs_stop(fs);
+	return r;
+}
