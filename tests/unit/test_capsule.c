@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "core/capsule/inside.h"
 #include "core/capsule/name.h"
 
 #include <errno.h>
@@ -559,6 +560,35 @@ static void a_small_descriptor_table_is_told(void **state)
 	capsule_free(capsule);
 }
 
+static void descriptors_are_bounded_over_all_bundles(void **state)
+{
+	struct capsule *capsule = kit_capsule("");
+	struct capsule_contents contents;
+	struct rlimit limit;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(kit_park(capsule, "bundle one", 400), 0);
+	/* Three quarters of it are ours: enough for one of them, not for two. */
+	set_fd_limit(1000);
+	contents = kit_list(capsule);
+	assert_int_equal(contents.n_leases, 400);
+	capsule_contents_done(&contents);
+	set_fd_limit(limit.rlim_cur);
+	assert_int_equal(kit_park(capsule, "bundle two", 400), 0);
+	set_fd_limit(1000);
+	assert_int_equal(capsule_list(capsule, kit_soon(), &contents),
+			 CAPSULE_E_NOFILE);
+	set_fd_limit(limit.rlim_cur);
+	assert_int_equal(capsule_repack(capsule, kit_soon(), true), 0);
+	assert_int_equal(kit_park(capsule, "bundle three", 300), 0);
+	set_fd_limit(1250);
+	assert_int_equal(capsule_list(capsule, kit_soon(), &contents),
+			 CAPSULE_E_NOFILE);
+	set_fd_limit(limit.rlim_cur);
+	capsule_free(capsule);
+}
+
 static void fragments_are_packed(void **state)
 {
 	struct capsule *capsule = kit_capsule("");
@@ -652,6 +682,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_detached_disk_can_come_back),
 	cmocka_unit_test(a_maker_that_let_go_can_push_but_not_list),
 	cmocka_unit_test(a_small_descriptor_table_is_told),
+	cmocka_unit_test(descriptors_are_bounded_over_all_bundles),
 	cmocka_unit_test(fragments_are_packed),
 	cmocka_unit_test(a_bundle_is_flattened_when_something_is_dead),
 	cmocka_unit_test(a_full_queue_is_compacted_by_a_push),
