@@ -27,8 +27,8 @@ static pid_t program_pid;
 static int leash[2] = { -1, -1 };
 
 /*
- * The leash becomes standard input, since a guest's program reads that. Capsules
- * of other programs are out of sight, if we may have that.
+ * The leash becomes standard input, since a guest's program reads that.
+ * Capsules of other programs are out of sight, if we may have that.
  */
 __attribute__((constructor)) static void prepare_program(void)
 {
