@@ -3,10 +3,9 @@
 #include "core/lib/lib.h"
 
 #include "core/base/util.h"
+#include "core/lib/where.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Changes of a guest that has been acquired: hotplug, and what it holds. */
 
@@ -58,24 +57,13 @@ GLK_EXPORT int glk_guest_attach(struct glk_guest *guest,
 static int current_id(struct glk_context *context, const char *path,
 		      struct res_id *ret_id)
 {
-	struct mount_kind kind = {};
-	struct op op = {
-		.kind = OP_STAT_PATH,
-		.fd = AT_FDCWD,
-		.stat = { .path = path },
-	};
+	struct where where = {};
 	int r;
 
-	if (mounts_any_remote(context->mounts))
-		mounts_by_path(context->mounts, path, &kind);
-	op.flags = kind.remote ? OP_REMOTE : 0;
-	r = engine_run(context->engine, &op, 1, context->deadline);
-	if (r || op.res == -ECANCELED)
-		return r ? r : op.res;
-	*ret_id = (struct res_id){};
-	if (!op.res)
-		*ret_id = (struct res_id){ op.stat.out.dev, op.stat.out.ino };
-	return 0;
+	r = where_path(context, path, &where);
+	if (r != -ECANCELED)
+		*ret_id = where.id;
+	return r == -ECANCELED ? r : 0;
 }
 
 /* The leases that a path means. */
@@ -102,6 +90,38 @@ static size_t count_meant(const struct meaning *meaning,
 	return n;
 }
 
+/* A server may let us wait for an unlock, too. */
+static int unlock_remote(struct glk_context *context,
+			 const struct capsule_lease *lease)
+{
+	static const long bytes[] = { LOCK_BYTE_OWNER, LOCK_BYTE_SUCCESSOR };
+	int r = 0;
+
+	for (size_t i = 0; i < lease->n_fds * ARRAY_SIZE(bytes) && !r; i++) {
+		struct op op = {
+			.kind = OP_UNLOCK,
+			.flags = OP_REMOTE,
+			.fd = lease->fds[i / ARRAY_SIZE(bytes)],
+			.lock = { .start = bytes[i % ARRAY_SIZE(bytes)],
+				  .len = 1 },
+		};
+
+		r = engine_run(context->engine, &op, 1, context->deadline);
+		r = r ? r : op.res;
+	}
+	return r;
+}
+
+static int unlock(struct glk_context *context, struct capsule_lease *lease)
+{
+	struct mount_kind kind = {};
+
+	if (mounts_any_remote(context->mounts))
+		mounts_by_dev(context->mounts, lease->id.dev, NULL, &kind);
+	return kind.remote ? unlock_remote(context, lease)
+			   : capsule_unlock(lease);
+}
+
 static int release_meant(struct glk_guest *guest,
 			 struct capsule_contents *contents,
 			 const struct meaning *meaning, size_t *released)
@@ -112,11 +132,13 @@ static int release_meant(struct glk_guest *guest,
 
 		if (!is_meant(meaning, lease))
 			continue;
-		r = capsule_unlock(lease);
+		r = unlock(guest->context, lease);
 		if (r)
 			return context_fail(guest->context, r,
 					    "%s: cannot unlock: %s",
-					    quoted(lease->path), strerror(-r));
+					    quoted(lease->path),
+					    r == -ETIME ? TEXT_TOO_SLOW
+							: strerror(-r));
 		*released += lease->held;
 		lease->held = false;
 	}

@@ -46,6 +46,10 @@ static int check_config(struct glk_context *context,
 	    config->holder != GLK_HOLDER_SELF)
 		return context_fail(context, -EINVAL,
 				    "holder must be GUEST or SELF");
+	for (size_t i = 0; i < ARRAY_SIZE(config->reserved); i++)
+		if (config->reserved[i])
+			return context_fail(context, -EINVAL,
+					    "reserved fields are not zero");
 	if (config->pid < 0 || config->id < -1)
 		return context_fail(context, -EINVAL, "pid or id is negative");
 	who->id = config->id;

@@ -2,6 +2,7 @@
 #include "core/lib/holders.h"
 #include "core/lib/info.h"
 #include "core/lib/look.h"
+#include "core/lib/where.h"
 
 #include "core/base/compat.h"
 #include "core/base/util.h"
@@ -63,6 +64,9 @@ GLK_EXPORT int glk_guest_list_new(struct glk_context *context, unsigned flags,
 	r = context_begin(context);
 	if (r)
 		return r;
+	if (flags & ~(unsigned)GLK_LIST_TRUSTED)
+		return context_fail(context, -EINVAL, "unknown flags 0x%x",
+				    flags);
 	r = look_discover(context, NULL, &entries, &n);
 	if (r)
 		return context_capsule_fail(context, r,
@@ -114,40 +118,51 @@ GLK_EXPORT size_t glk_guest_list_denied(const struct glk_guest_list *list)
 	return list->denied;
 }
 
-/* Open and identify a disk for a question. Return: descriptor or error. */
-static int open_to_ask(struct glk_context *context, const char *path,
-		       struct op_stat *ret_stat)
+static int ask_fail(struct glk_context *context, const char *path, int error)
 {
-	struct mount_kind kind = {};
+	return context_fail(context, error, "%s: %s", quoted(path),
+			    error == -ETIME ? TEXT_TOO_SLOW : strerror(-error));
+}
+
+/* Open a disk for a question. Return: descriptor, or error with message. */
+static int open_to_ask(struct glk_context *context, const char *path,
+		       struct where *ret_where)
+{
+	struct where where;
 	struct op op = {
 		.kind = OP_OPEN,
 		.fd = AT_FDCWD,
 		.open = { .path = path,
 			  .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY },
 	};
-	int r, fd;
+	int r;
 
-	if (mounts_any_remote(context->mounts))
-		mounts_by_path(context->mounts, path, &kind);
-	op.flags = kind.remote ? OP_REMOTE : 0;
-	r = engine_run(context->engine, &op, 1, context->deadline);
-	fd = op.res;
-	if (!r && fd >= 0) {
-		op = (struct op){ .kind = OP_STAT,
-				  .flags = op.flags,
-				  .fd = fd };
-		r = engine_run(context->engine, &op, 1, context->deadline);
-		if (!r)
-			r = op.res;
-		if (r)
-			fd = fd_close(fd);
-		else
-			*ret_stat = op.stat.out;
-	}
-	r = r ? r : MIN(fd, 0);
+	r = where_path(context, path, &where);
 	if (r)
-		context_fail(context, r, "%s: %s", quoted(path), strerror(-r));
-	return r ? r : fd;
+		return ask_fail(context, path, r);
+	if (!S_ISREG(where.mode))
+		return context_fail(context,
+				    S_ISDIR(where.mode) ? -EISDIR : -EOPNOTSUPP,
+				    "%s: not a regular file", quoted(path));
+	op.flags = where.kind.remote ? OP_REMOTE : 0;
+	r = engine_run(context->engine, &op, 1, context->deadline);
+	if (r || op.res < 0)
+		return ask_fail(context, path, r ? r : op.res);
+	*ret_where = where;
+	return op.res;
+}
+
+/* Closing a file of a server is a question to it, too. */
+static void close_asked(struct glk_context *context, int fd, bool remote)
+{
+	struct op op = {
+		.kind = OP_CLOSE,
+		.flags = remote ? OP_REMOTE : 0,
+		.fd = fd,
+	};
+
+	if (engine_run(context->engine, &op, 1, context->deadline))
+		fd_close(fd);
 }
 
 static int add_holder(void *arg, const struct holder_answer *answer)
@@ -164,27 +179,25 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	struct holder_ask ask = { .path = path,
 				  .mode = RES_EXCLUSIVE,
 				  .all = true };
-	_cleanup_(fd_closep) int fd = -1;
-	struct op_stat st;
+	struct where where;
 	int r;
 
 	r = context_begin(context);
 	if (r)
 		return r;
-	fd = open_to_ask(context, path, &st);
-	if (fd < 0)
-		return fd;
-	if (!S_ISREG(st.mode))
-		return context_fail(context,
-				    S_ISDIR(st.mode) ? -EISDIR : -EOPNOTSUPP,
-				    "%s: not a regular file", quoted(path));
-	ask.id = (struct res_id){ st.dev, st.ino };
-	ask.fd = fd;
-	r = holders_find(context, &ask, 1, context->deadline, add_holder,
-			 context);
+	ask.fd = open_to_ask(context, path, &where);
+	if (ask.fd < 0)
+		return ask.fd;
+	r = where_fd(context, ask.fd, path, &where);
+	if (!r) {
+		ask.id = where.id;
+		ask.remote = where.kind.remote;
+		r = holders_find(context, &ask, 1, context->deadline,
+				 add_holder, context);
+	}
+	close_asked(context, ask.fd, where.kind.remote);
 	if (r)
-		return context_fail(context, r, "%s: %s", quoted(path),
-				    strerror(-r));
+		return ask_fail(context, path, r);
 	*ret_holders = context->holders.items;
 	*ret_n = context->holders.n;
 	return 0;
@@ -193,17 +206,16 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 GLK_EXPORT int glk_disk_scope(struct glk_context *context, const char *path,
 			      int *ret_scope, const char **ret_fs_name)
 {
-	_cleanup_(fd_closep) int fd = -1;
-	struct op_stat st;
+	struct where where;
 	int r;
 
 	r = context_begin(context);
 	if (r)
 		return r;
-	fd = open_to_ask(context, path, &st);
-	if (fd < 0)
-		return fd;
-	mounts_by_dev(context->mounts, st.dev, path, &context->last_kind);
+	r = where_path(context, path, &where);
+	if (r)
+		return ask_fail(context, path, r);
+	context->last_kind = where.kind;
 	*ret_scope = (int)context->last_kind.scope;
 	*ret_fs_name = context->last_kind.fs;
 	return 0;

@@ -3,35 +3,29 @@
 
 #include "core/base/util.h"
 #include "core/capsule/proc.h"
+#include "core/lib/where.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /*
  * The path of a lease. What the record says is hostile; what the kernel says of
  * the descriptor (/proc/self/fd) is true, but is not what the caller named if a
- * link or a bind mount was in the way. So: if both agree, or if the recorded
- * path leads to the locked inode, the recorded one is shown; else the kernel's.
- * A path that the mount table calls remote is never touched for this: whoever
- * wrote the record could make us wait for a dead server.
+ * link or a bind mount was in the way, and has a mark if the file was deleted.
+ * So: if both agree, or if the recorded path leads to the locked inode, or if
+ * the kernel's does not, the recorded one is shown; else the kernel's. Whoever
+ * wrote the record cannot make us wait for a dead server for longer than the
+ * call's time limit.
  */
 
 static bool leads_to(struct glk_context *context, const char *path,
 		     struct res_id id)
 {
-	struct mount_kind kind;
-	struct stat st;
+	struct where where;
 
-	if (path[0] != '/')
-		return false;
-	if (mounts_any_remote(context->mounts)) {
-		mounts_by_path(context->mounts, path, &kind);
-		if (kind.remote)
-			return false;
-	}
-	return !stat(path, &st) && st.st_dev == id.dev && st.st_ino == id.ino;
+	return path[0] == '/' && !where_path(context, path, &where) &&
+	       res_id_equal(where.id, id);
 }
 
 static void kernel_path(int fd, char *buf, size_t size)
@@ -56,15 +50,18 @@ static int fill_lease(struct glk_context *context,
 		      const struct capsule_lease *lease,
 		      struct glk_lease_info *info)
 {
+	const char *path = lease->path;
 	char now[PATH_MAX + 16];
-	bool same;
+	bool same, deleted;
 
 	kernel_path(lease->fds[0], now, sizeof(now));
-	same = lease->same_id &&
-	       ((!strcmp(now, lease->path) && !is_deleted(now)) ||
-		leads_to(context, lease->path, lease->id));
+	deleted = !now[0] || is_deleted(now);
+	same = lease->same_id && ((!deleted && !strcmp(now, path)) ||
+				  leads_to(context, path, lease->id));
+	if (!same && (!deleted || leads_to(context, now, lease->id)))
+		path = now;
 	*info = (struct glk_lease_info){
-		.path = strdup(same || !now[0] ? lease->path : now),
+		.path = strdup(path),
 		.type = (int)lease->type,
 		.mode = (int)lease->mode,
 		.scope = (int)lease->scope,

@@ -15,6 +15,7 @@
 #define GLK_EXPORT __attribute__((__visibility__("default")))
 
 #define TIMEOUT_DEFAULT_MS 10000
+#define TEXT_TOO_SLOW "did not answer within the time limit"
 #define GRACE_MS 300 /* kernel-facts: 222 ms seen for a dying ring user */
 
 /* One refused disk or one holder; owns its strings, as the public one shows. */

@@ -56,6 +56,8 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 	};
 	int r;
 
+	if (n > UINT32_MAX / 4)
+		return -ENOMEM;
 	*t = (struct take){
 		.guest = guest,
 		.context = guest->context,
@@ -103,6 +105,8 @@ static const char *item_text(const struct txn_item *item)
 {
 	switch (-item->error) {
 	case EOPNOTSUPP:
+		if (item->type == RES_TYPE_FILE)
+			return "its file system does not support locks";
 		return "not a regular file: this version locks image files "
 		       "only";
 	case EEXIST:
@@ -113,7 +117,7 @@ static const char *item_text(const struct txn_item *item)
 		return "was replaced again and again while it was being "
 		       "locked";
 	case ETIME:
-		return "did not answer within the time limit";
+		return TEXT_TOO_SLOW;
 	default:
 		return strerror(-item->error);
 	}
