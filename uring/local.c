@@ -36,6 +36,9 @@
 #define PATH_FLAGS (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define CREATE_MODE 0600
 
+/* A seccomp filter, or valgrind, does not know openat2(2). */
+static _Atomic bool openat2_filtered;
+
 static int result(long r)
 {
 	return r < 0 ? -errno : (int)r;
@@ -181,7 +184,8 @@ void local_run(struct op *ops, size_t n)
 
 bool local_can_try(const struct op *op)
 {
-	return !(op->open.flags & CREATING) && feature_allowed(FEATURE_OPENAT2);
+	return !(op->open.flags & CREATING) && !openat2_filtered &&
+	       feature_allowed(FEATURE_OPENAT2);
 }
 
 void local_try_how(const struct op *op, struct open_how *ret_how)
@@ -209,7 +213,9 @@ void local_try_open(struct op *op)
 	if (!(op->open.flags & O_PATH))
 		how.flags |= O_NONBLOCK;
 	op->res = call_openat2(op->fd, op->open.path, &how);
-	if (op->res == -ENOSYS || op->res == -EPERM) /* seccomp, perhaps */
+	if (op->res == -ENOSYS)
+		openat2_filtered = true;
+	if (op->res == -ENOSYS || op->res == -EPERM) /* may be a filter too */
 		op->res = call_open(op);
 	else if (op->res >= 0 && !(op->open.flags & (O_NONBLOCK | O_PATH)))
 		fcntl(op->res, F_SETFL, op->open.flags);

@@ -245,15 +245,21 @@ static void cancelled(void *arg)
 	leave(w);
 }
 
+/* Nothing of this is on the stack, which is thrown away when cancelled. */
 static void wait_cancellable(struct worker *w)
 {
 	struct op *op = &w->mine;
 
+	w->wait = (struct flock){
+		.l_type = op->lock.type,
+		.l_whence = SEEK_SET,
+		.l_start = op->lock.start,
+		.l_len = op->lock.len,
+	};
 	pthread_cleanup_push(cancelled, w);
 	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 	do {
-		op->res = local_lock(op->fd, &op->lock, op->lock.type,
-				     F_OFD_SETLKW);
+		op->res = fcntl(op->fd, F_OFD_SETLKW, &w->wait) ? -errno : 0;
 	} while (op->res == -EINTR);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cleanup_pop(0);

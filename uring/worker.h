@@ -3,6 +3,7 @@
 
 #include "uring/op.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -29,6 +30,7 @@ struct worker {
 	struct op mine; /* with descriptor and path of our own */
 	int fd;		/* duplicate of the caller's, or -1 */
 	short held;	/* what the description had locked before */
+	struct flock wait;
 	char path[PATH_MAX];
 };
 

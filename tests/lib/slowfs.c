@@ -388,7 +388,7 @@ static void enter_namespace(void)
 	if (entered)
 		return;
 	if (unshare(CLONE_NEWNS) ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL))
 		abort();
 	atexit(stop_running);
 	entered = true;
@@ -430,10 +430,10 @@ struct slowfs *slowfs_start(const char *name)
 		 "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
 	assert_int_equal(mount("slowfs", fs->dir, "fuse.slowfs", 0, options),
 			 0);
+	running = fs;
 	fs->server = fork_server(fd, fs->knobs);
 	assert_true(fs->server > 0);
 	close(fd);
-	running = fs;
 	return fs;
 }
 

@@ -131,12 +131,37 @@ static inline bool await_fds(unsigned n)
 	return true;
 }
 
+/* valgrind does not know it. */
+static inline bool openat2_works(void)
+{
+	return feature_allowed(FEATURE_OPENAT2) &&
+	       (syscall(SYS_openat2, -1, "", NULL, 0) == 0 || errno != ENOSYS);
+}
+
+static inline bool under_valgrind(void)
+{
+	const char *preload = getenv("LD_PRELOAD");
+
+	return preload && strstr(preload, "vgpreload");
+}
+
+/*
+ * valgrind lets no other thread run while one waits in fcntl(F_OFD_SETLKW), so
+ * that it would wait for ever. To be called before anything else.
+ */
+static inline void spare_valgrind(void)
+{
+	if (under_valgrind())
+		setenv("GUESTLOCK_DISABLE", "thread-cancel", 1);
+}
+
 /* Is there nothing that makes "uring" impossible? */
 static inline bool uring_possible(void)
 {
 	long fd;
 
-	if (!feature_allowed(FEATURE_URING))
+	/* The same goes for io_uring_enter(2). */
+	if (!feature_allowed(FEATURE_URING) || under_valgrind())
 		return false;
 	fd = syscall(SYS_io_uring_setup, 0, NULL);
 	if (fd >= 0)

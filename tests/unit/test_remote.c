@@ -277,7 +277,7 @@ ON_EACH(workers_that_hang_come_back_to_work)
 		ops[i] = remote_open(i);
 	cancel_when(engine, MANY, &knobs->opens, knobs->opens + 64);
 	/* Local opens have places of their own meanwhile. */
-	if (feature_allowed(FEATURE_OPENAT2)) {
+	if (openat2_works()) {
 		struct op op = op_open(AT_FDCWD, "/proc/self/fd/1", O_PATH);
 		int fd = run_one(engine, op);
 
@@ -458,7 +458,8 @@ ON_EACH(after_the_deadline_a_remote_close_is_done_all_the_same)
 
 ON_EACH(an_engine_with_hung_workers_is_freed_at_once)
 {
-	struct engine *other = engine_of("auto", 0);
+	struct engine *other =
+		engine_of(uring_possible() ? "uring" : "syscall", 0);
 
 	(void)engine;
 	knobs->hang_open = knobs->deaf = true;
@@ -517,7 +518,6 @@ ON_EACH(a_full_descriptor_table_fails_only_what_needs_one)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(every_operation_works_remotely),
 	cmocka_unit_test(remote_errors_are_each_their_own),
-	cmocka_unit_test(two_hundred_opens_and_locks_overlap),
 	cmocka_unit_test(there_are_no_more_workers_than_configured),
 	cmocka_unit_test(a_batch_of_local_and_remote_is_done_whole),
 	cmocka_unit_test(an_abandoned_open_is_closed_when_it_comes),
@@ -525,13 +525,6 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_nobody_got_to_is_never_begun),
 	cmocka_unit_test(workers_that_hang_come_back_to_work),
 	cmocka_unit_test(after_the_deadline_nothing_remote_is_begun),
-	cmocka_unit_test(an_abandoned_lock_is_dropped_when_it_comes),
-	cmocka_unit_test(the_callers_descriptor_is_not_touched_any_more),
-	cmocka_unit_test(a_remote_wait_is_stopped),
-	cmocka_unit_test(a_remote_wait_that_cannot_be_stopped_is_abandoned),
-	cmocka_unit_test(a_remote_wait_is_granted),
-	cmocka_unit_test(a_result_counts_even_if_the_flush_after_it_hangs),
-	cmocka_unit_test(a_close_that_hangs_is_the_engines_own_business),
 	cmocka_unit_test(a_close_that_was_not_begun_is_done_later),
 	cmocka_unit_test(
 		after_the_deadline_a_remote_close_is_done_all_the_same),
@@ -540,14 +533,30 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_full_descriptor_table_fails_only_what_needs_one),
 };
 
+/* valgrind lets no other thread run while one is in a lock or a close. */
+static const struct CMUnitTest lock_tests[] = {
+	cmocka_unit_test(a_result_counts_even_if_the_flush_after_it_hangs),
+	cmocka_unit_test(a_close_that_hangs_is_the_engines_own_business),
+	cmocka_unit_test(two_hundred_opens_and_locks_overlap),
+	cmocka_unit_test(an_abandoned_lock_is_dropped_when_it_comes),
+	cmocka_unit_test(the_callers_descriptor_is_not_touched_any_more),
+	cmocka_unit_test(a_remote_wait_is_stopped),
+	cmocka_unit_test(a_remote_wait_that_cannot_be_stopped_is_abandoned),
+	cmocka_unit_test(a_remote_wait_is_granted),
+};
+
 int main(void)
 {
 	int r;
 
+	spare_valgrind();
 	slowfs_need();
 	fs = slowfs_start("slow");
 	knobs = slowfs_knobs(fs);
 	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
+	if (!under_valgrind())
+		r |= test_run("locks", lock_tests, ARRAY_SIZE(lock_tests),
+			      TEST_NEEDS_ROOT);
 	slowfs_stop(fs);
 	return r;
 }
