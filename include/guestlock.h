@@ -33,7 +33,8 @@
  *
  * THREADS. A context, and every guest and list from it, belongs to one thread
  * at a time. Different contexts in different threads are independent.
- * glk_context_cancel() alone may be called from any thread.
+ * glk_context_cancel() alone may be called from any thread. (A second change of
+ * a guest that begins before the first has ended gets -EINPROGRESS.)
  *
  * FORK. Create and use a context on one side of a fork only.
  *
@@ -41,6 +42,9 @@
  * untouched. glk_context_message() has the sentence that names the thing. When
  * a lock is held by somebody else the call returns -EBUSY, nothing is taken,
  * and glk_context_conflicts() lists every disk that was refused and its holder.
+ * Beside the errors that are named below, every call with a context or a guest
+ * may return -ENOMEM, -ECANCELED (see glk_context_cancel()), and
+ * -ENOTRECOVERABLE, which is a bug of this library.
  *
  * WAITS. No call waits longer than the context's time limit, 10 s unless
  * glk_context_set_timeout() says otherwise. A refusal does not wait at all,
@@ -133,7 +137,8 @@ struct glk_lease_info {
 	int type;	  /* enum glk_lease_type */
 	int mode;	  /* enum glk_lease_mode */
 	int scope;	  /* enum glk_scope */
-	int held;	  /* 1 if the kernel says that the lock is held */
+	int held;	  /* 1 if the kernel says that the lock is held; it
+			     cannot on FUSE, if the server keeps the locks */
 	int same_file;	  /* 1 if the path still names the locked file */
 	uint64_t dev, ino;
 	uint64_t since; /* CLOCK_REALTIME, ns */
@@ -178,11 +183,11 @@ struct glk_conflict {
  * glk_context_new() - open the library
  * @ret_context:	to be freed with glk_context_free()
  *
- * Starts no thread and touches no file. Needs no privilege.
+ * Starts no thread and takes nothing. Needs no privilege.
  *
- * Return: 0, -EINVAL for a GUESTLOCK_ENGINE that is no engine, -ENOMEM, or
- * another negative errno of io_uring_setup(2) if GUESTLOCK_ENGINE=uring.
- * Since: 0.1
+ * Return: 0, -EINVAL for a GUESTLOCK_ENGINE that is no engine, -EOPNOTSUPP if
+ * it demands io_uring and this host has none, -ENOMEM, or another negative
+ * errno of io_uring_setup(2). Since: 0.1
  */
 int glk_context_new(struct glk_context **ret_context);
 
@@ -218,7 +223,7 @@ size_t glk_context_conflicts(const struct glk_context *context,
  * @config:	copied
  * @ret_guest:	to be freed with glk_guest_free()
  *
- * Takes nothing yet. Return: 0, -EINVAL (message says which field), -ENOMEM.
+ * Takes nothing yet. Return: 0 or -EINVAL (the message says which field).
  * Since: 0.1
  */
 int glk_guest_new(struct glk_context *context,
@@ -242,8 +247,8 @@ void glk_guest_free(struct glk_guest *guest);
  * Only before glk_guest_acquire(). Nothing is opened yet.
  *
  * Return: 0; -EINVAL for unknown flags or an empty path; -ENAMETOOLONG for a
- * path of more than 4095 bytes; -EBUSY is never returned; -EALREADY after
- * glk_guest_acquire(); -ENOMEM. Since: 0.1
+ * path of more than 4095 bytes; -EALREADY after glk_guest_acquire(). On failure
+ * none of @disks is added. Since: 0.1
  */
 int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
 		  size_t n);
@@ -253,13 +258,16 @@ int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
  *
  * All or nothing. A disk that is named twice, by whatever path, is one lease;
  * twice in different modes is -EEXIST. After success the leases live in the
- * capsule, which only this process has until it is handed on.
+ * capsule, which only this process has until it is handed on. After a failure
+ * the guest is as before, and the call may be tried again.
  *
  * Return: 0; -EBUSY with conflicts; -ENOENT, -EACCES, -ELOOP, -ENAMETOOLONG,
  * -EROFS … of open(2); -EISDIR for a directory; -EOPNOTSUPP for what is not a
- * regular file; -EEXIST; -ESTALE if a file is replaced again and again while it
- * is locked; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
- * user's parked descriptors; -ETIME; -ECANCELED; -EALREADY. Since: 0.1
+ * regular file, or for a file system without locks; another errno of fcntl(2),
+ * such as -ENOLCK; -EEXIST; -ESTALE if a file is replaced again and again while
+ * it is locked; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
+ * user's parked descriptors; -ENOSPC if they do not fit a capsule; -ETIME;
+ * -EALREADY. Since: 0.1
  */
 int glk_guest_acquire(struct glk_guest *guest);
 
@@ -268,6 +276,8 @@ int glk_guest_acquire(struct glk_guest *guest);
  *
  * Close-on-exec; stays owned by @guest. Pass it by fork and exec (see
  * glk_guest_inherit()) under the same number if possible, or by SCM_RIGHTS.
+ *
+ * Leaves the context's message alone, as glk_guest_inherit() does.
  *
  * Return: a descriptor, or -ENODATA before glk_guest_acquire() and after
  * glk_guest_handed_over(). Since: 0.1
@@ -291,7 +301,8 @@ int glk_guest_inherit(struct glk_guest *guest);
  * long as we do. Call it in the parent after the guest process was made.
  * The guest can still be extended through @guest.
  *
- * Return: 0 or -ENODATA. Since: 0.1
+ * Return: 0; -ENODATA as above; -EOPNOTSUPP for GLK_HOLDER_SELF, which has
+ * nobody to hand it to. Since: 0.1
  */
 int glk_guest_handed_over(struct glk_guest *guest);
 
@@ -305,7 +316,8 @@ int glk_guest_handed_over(struct glk_guest *guest);
  * uuid or name.
  *
  * Return: 0; -ESRCH if there is no such guest; -ENOTUNIQ if a name or pid fits
- * several; -EPERM if we may not look into it; -ETIME; -EMFILE. Since: 0.1
+ * several; -EPERM if we may not look into it; -EINVAL if @selector is empty;
+ * -ETIME; -EMFILE. Since: 0.1
  */
 int glk_guest_adopt(struct glk_context *context, const char *selector,
 		    struct glk_guest **ret_guest);
@@ -317,8 +329,9 @@ int glk_guest_adopt(struct glk_context *context, const char *selector,
  * Idempotent: a disk that the guest holds in this mode already is fine.
  * Earlier leases are never touched, whatever happens.
  *
- * Return: as glk_guest_acquire(); -ESRCH if the guest is gone; -ENOSPC if its
- * capsule is full or blocked. Since: 0.1
+ * Return: as glk_guest_add() and glk_guest_acquire(); -ENODATA before
+ * glk_guest_acquire(); -ESRCH if the guest is gone; -ENOSPC if its capsule is
+ * full or blocked; -EBADMSG if the guest has tampered with it. Since: 0.1
  */
 int glk_guest_attach(struct glk_guest *guest, const struct glk_disk *disks,
 		     size_t n);
@@ -328,10 +341,13 @@ int glk_guest_attach(struct glk_guest *guest, const struct glk_disk *disks,
  * @paths:	as they are named now, or as they were when they were locked
  * @ret_released:	how many leases were released, or NULL
  *
+ * If a path names a disk of the guest's now, that one is meant; else those that
+ * were locked under this path, wherever they are now.
  * Idempotent: releasing what is not held is fine, and counts 0.
  *
- * Return: 0, -ESRCH, -ETIME, -EMFILE, or another negative errno; leases that
- * were released by then stay released. Since: 0.1
+ * Return: 0, -ENODATA before glk_guest_acquire(), -ESRCH, -EINVAL for an empty
+ * path, -ETIME, -EMFILE, or another negative errno; leases that were released
+ * by then stay released. Since: 0.1
  */
 int glk_guest_detach(struct glk_guest *guest, const char *const *paths,
 		     size_t n, size_t *ret_released);
@@ -340,7 +356,8 @@ int glk_guest_detach(struct glk_guest *guest, const char *const *paths,
  * glk_guest_info() - who a guest is and what it holds, read from the kernel now
  * @ret_info:	owned by @guest, valid until its next call
  *
- * Return: 0, -ESRCH, -ETIME, -EMFILE. Since: 0.1
+ * Return: 0, -ENODATA before glk_guest_acquire(), -ESRCH, -ETIME, -EMFILE, or
+ * another negative errno. Since: 0.1
  */
 int glk_guest_info(struct glk_guest *guest,
 		   const struct glk_guest_info **ret_info);
@@ -359,14 +376,23 @@ enum glk_list_flags {
  * Guests of this network namespace. Those that we may not look into are left
  * out, see glk_guest_list_denied().
  *
- * Return: 0, -ETIME, -EMFILE, -ENOMEM. Since: 0.1
+ * Return: 0, -EINVAL for unknown flags, -ETIME, -EMFILE, or a negative errno of
+ * a kernel that cannot be asked for its sockets. Since: 0.1
  */
 int glk_guest_list_new(struct glk_context *context, unsigned flags,
 		       struct glk_guest_list **ret_list);
+
+/* NULL is fine. Since: 0.1 */
 void glk_guest_list_free(struct glk_guest_list *list);
+
+/* Since: 0.1 */
 size_t glk_guest_list_count(const struct glk_guest_list *list);
+
+/* By name, then by uuid. Valid as long as the list; NULL beyond its end.
+   Since: 0.1 */
 const struct glk_guest_info *glk_guest_list_get(
 	const struct glk_guest_list *list, size_t i);
+
 /* How many capsules belong to processes that we may not look into.
    Since: 0.1 */
 size_t glk_guest_list_denied(const struct glk_guest_list *list);
@@ -377,10 +403,11 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
  * @ret_holders:	as conflicts; valid until the next call on the context
  * @ret_n:		0 if nobody
  *
- * Opens the file for reading and takes no lock. Every holder is named, several
- * if it is shared; mode is the mode that it is held in.
+ * Opens the file for reading and takes no lock. Every holder that can be found
+ * is named, several if it is shared; mode is the mode that it is held in.
  *
- * Return: 0, or as open(2). Since: 0.1
+ * Return: 0; -EISDIR; -EOPNOTSUPP for what is not a regular file, which is not
+ * opened then; -ETIME; or as open(2). Since: 0.1
  */
 int glk_disk_holders(struct glk_context *context, const char *path,
 		     const struct glk_conflict **ret_holders, size_t *ret_n);
@@ -399,12 +426,13 @@ struct glk_host_info {
 	uint64_t reserved[8];
 };
 
-/* Probe this host. Return: 0 or negative errno. Since: 0.1 */
+/* Probe this host. Return: 0. Since: 0.1 */
 int glk_host_describe(struct glk_context *context,
 		      struct glk_host_info *ret_info);
 
-/* The scope that a lease on @path would have. Return: 0, or as open(2).
-   Since: 0.1 */
+/* The scope that a lease on @path would have; nothing is opened. @ret_fs_name
+   is valid until the next call of this on the context. Return: 0, -ETIME, or as
+   open(2). Since: 0.1 */
 int glk_disk_scope(struct glk_context *context, const char *path,
 		   int *ret_scope, const char **ret_fs_name);
 

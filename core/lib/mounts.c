@@ -28,7 +28,8 @@ struct mount_entry {
 };
 
 struct mounts {
-	int fd;
+	const char *table;
+	int fd; /* -1: no /proc, or no descriptor was to be had */
 	bool stale;
 	bool asked; /* the kernel, since mounts_expire() */
 	bool any_remote;
@@ -212,11 +213,16 @@ static int reread(struct mounts *m)
 /* A table that cannot be read says "local": what else could we do. */
 static void refresh(struct mounts *m)
 {
-	struct pollfd p = { .fd = m->fd, .events = POLLPRI };
+	struct pollfd p = { .events = POLLPRI };
 
-	if (m->fd < 0 || m->asked)
+	if (m->asked)
 		return;
 	m->asked = true;
+	if (m->fd < 0)
+		m->fd = open(m->table, O_RDONLY | O_CLOEXEC);
+	if (m->fd < 0)
+		return;
+	p.fd = m->fd;
 	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLPRI | POLLERR)))
 		m->stale = true;
 	if (m->stale && reread(m) == 0)
@@ -230,8 +236,8 @@ int mounts_new(const char *table, struct mounts **ret_mounts)
 	if (!m)
 		return -ENOMEM;
 	m->stale = true;
-	m->fd = open(table ? table : "/proc/self/mountinfo",
-		     O_RDONLY | O_CLOEXEC);
+	m->table = table ? table : "/proc/self/mountinfo";
+	m->fd = open(m->table, O_RDONLY | O_CLOEXEC);
 	*ret_mounts = m;
 	return 0;
 }

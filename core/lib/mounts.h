@@ -19,7 +19,8 @@ struct mount_kind {
 	bool remote; /* use the workers */
 };
 
-/* @table: NULL, or for tests a file in the form of /proc/self/mountinfo. */
+/* @table: NULL, or for tests a file in the form of /proc/self/mountinfo, whose
+   name is borrowed. */
 int mounts_new(const char *table, struct mounts **ret_mounts);
 struct mounts *mounts_free(struct mounts *mounts);
 
