@@ -155,7 +155,7 @@ int queue_send(int a, const struct iovec *iov, size_t n_iov, const int *fds,
 		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
 		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		msg.msg_controllen = c->cmsg_len;
 	}
 	while (sendmsg(a, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		if (errno != EINTR)

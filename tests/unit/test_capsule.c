@@ -569,7 +569,7 @@ static void descriptors_are_bounded_over_all_bundles(void **state)
 	(void)state;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_int_equal(kit_park(capsule, "bundle one", 400), 0);
-	/* Three quarters of it are ours: enough for one of them, not for two. */
+	/* Three quarters are ours: enough for one of them, not for two. */
 	set_fd_limit(1000);
 	contents = kit_list(capsule);
 	assert_int_equal(contents.n_leases, 400);
