@@ -247,10 +247,36 @@ static void the_reserve_has_room_for_as_much_again(void **state)
 	assert_int_equal(fill(), 0);
 }
 
-static void a_small_table_or_bound_is_told(void **state)
+static void more_descriptors_than_allowed_are_told(void **state)
 {
 	struct queue_look how = { .deadline = deadline_in_ms(5000),
 				  .max_fds = 1 };
+	struct queue_view view;
+
+	(void)state;
+	put('a');
+	put('b');
+	assert_int_equal(queue_view(the_queue.b, &how, &view), QUEUE_E_NOFILE);
+}
+
+/* valgrind keeps the limit to itself, and what is received is not bounded. */
+static bool kernel_knows(rlim_t limit)
+{
+	FILE *f = fopen("/proc/self/limits", "re");
+	unsigned long long n = 0;
+	char line[256];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "Max open files %llu", &n);
+	fclose(f);
+	return n == limit;
+}
+
+static void a_full_descriptor_table_is_told(void **state)
+{
+	struct queue_look how = { .deadline = deadline_in_ms(5000),
+				  .max_fds = 1000 };
 	unsigned before = test_open_fds();
 	struct queue_view view;
 	struct rlimit limit, small;
@@ -258,10 +284,12 @@ static void a_small_table_or_bound_is_told(void **state)
 	(void)state;
 	put('a');
 	put('b');
-	assert_int_equal(queue_view(the_queue.b, &how, &view), QUEUE_E_NOFILE);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	small = limit;
-	how.max_fds = 1000;
+	if (!kernel_knows(limit.rlim_cur)) {
+		printf("the limit is not the kernel's\n");
+		return;
+	}
 	/* The file was opened last. */
 	for (rlim_t n = (rlim_t)the_queue.file + 1; n < 100; n++) {
 		int r;
@@ -500,7 +528,8 @@ static const struct CMUnitTest tests[] = {
 	test_on_a_queue(a_closed_end_is_told),
 	test_on_a_queue(what_was_sent_before_the_end_was_closed_is_seen),
 	test_on_a_queue(the_reserve_has_room_for_as_much_again),
-	test_on_a_queue(a_small_table_or_bound_is_told),
+	test_on_a_queue(more_descriptors_than_allowed_are_told),
+	test_on_a_queue(a_full_descriptor_table_is_told),
 	test_on_a_queue(another_readers_offset_is_noticed),
 	test_on_a_queue(a_message_seen_twice_is_noticed),
 	test_on_a_queue(a_consumed_message_is_noticed),
