@@ -42,9 +42,10 @@
  *
  * Who is trusted: B's name was bound by its maker once and for all; the owner
  * of the socket, its peer credentials and the owner of the identity are the
- * maker's uid; A is the socket that sock_diag says is B's peer. Everything
- * else in the queue is the guest's to forge, and costs it its own leases only:
- * a lease counts if its descriptor holds its lock.
+ * maker's uid; A is the socket that sock_diag says is B's peer, or, where there
+ * is no sock_diag, whose peer has B's name. Everything else in the queue is the
+ * guest's to forge, and costs it its own leases only: a lease counts if its
+ * descriptor holds its lock.
  *
  * What a guest can do and we cannot prevent: close B, unlock its own disks,
  * refuse messages, and stall its readers, if it can stall its own page faults
