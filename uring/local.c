@@ -29,7 +29,8 @@
  * openat2(2) is filtered away, are done at once and may wait for a local disk.
  *
  * fstat(2) of glibc before 2.39 goes through newfstatat(2) with an empty path,
- * 0.170 us against 0.154, hence the bare call where struct stat is the kernel's.
+ * 0.170 us against 0.154, hence the bare call where struct stat is the
+ * kernel's.
  */
 
 #define CREATING (O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY))
