@@ -300,8 +300,8 @@ pid_t process_orphan(void)
 	n = read(fd, buf, sizeof(buf) - 1);
 	fd_close(fd);
 	MUST(n >= 0);
-	buf[n] = '\0';
-	return n ? (pid_t)strtol(buf, NULL, 10) : -1;
+	buf[MAX(n, 0)] = '\0';
+	return n > 0 ? (pid_t)strtol(buf, NULL, 10) : -1;
 }
 
 void guest_live(void)
