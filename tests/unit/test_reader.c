@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/capsule/reader.h"
+#include "tests/unit/capsule_kit.h"
+
+#include "core/base/util.h"
+
+#include <fcntl.h>
+
+static void a_marker_tells_a_reader(void **state)
+{
+	int fd;
+
+	(void)state;
+	assert_false(reader_is(getpid()));
+	fd = reader_mark();
+	assert_true(fd > 0);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	assert_true(reader_is(getpid()));
+	fd_close(fd);
+	assert_false(reader_is(getpid()));
+}
+
+static void nobody_reads_where_nobody_is(void **state)
+{
+	(void)state;
+	assert_false(reader_is(0));
+	assert_false(reader_is(INT32_MAX));
+}
+
+/* A guest that alone has a capsule with one disk; adopted. */
+static struct capsule *adopt_one(const char *name, pid_t *ret_guest)
+{
+	struct capsule *capsule = kit_capsule(name), *adopted = NULL;
+	struct capsule_entry entry = kit_entry(capsule);
+
+	kit_park_one(capsule, name, RES_EXCLUSIVE);
+	*ret_guest = kit_guest(capsule);
+	capsule_free(capsule);
+	assert_int_equal(kit_adopt(&entry, &adopted), 0);
+	return adopted;
+}
+
+static void a_list_of_leases_marks_its_owner_until_it_is_done(void **state)
+{
+	struct capsule_contents contents;
+	struct capsule *adopted;
+	pid_t guest;
+
+	(void)state;
+	adopted = adopt_one("listed", &guest);
+	assert_false(reader_is(getpid()));
+	contents = kit_list(adopted);
+	assert_int_equal(contents.n_leases, 1);
+	assert_true(reader_is(getpid()));
+	capsule_contents_done(&contents);
+	assert_false(reader_is(getpid()));
+	assert_int_equal(capsule_compact(adopted, kit_soon()), 0);
+	assert_false(reader_is(getpid()));
+	capsule_free(adopted);
+	kit_end(guest);
+}
+
+static void a_keeper_that_is_no_guest_is_told_from_one(void **state)
+{
+	struct capsule *adopted;
+	pid_t guest;
+
+	(void)state;
+	adopted = adopt_one("kept", &guest);
+	assert_false(capsule_is_only_read(adopted));
+	kit_end(guest);
+	assert_true(capsule_is_only_read(adopted));
+	capsule_free(adopted);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_marker_tells_a_reader),
+	cmocka_unit_test(nobody_reads_where_nobody_is),
+	cmocka_unit_test(a_list_of_leases_marks_its_owner_until_it_is_done),
+	cmocka_unit_test(a_keeper_that_is_no_guest_is_told_from_one),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)
