@@ -203,10 +203,14 @@ static void abandon(struct pool *pool, int error)
 	for (struct worker *w = pool->workers; w; w = w->next) {
 		if (!w->op)
 			continue;
-		if (w->state != WORKER_COMMITTED)
-			w->op->res = error;
-		w->op = NULL;
 		pool->n_orphans++;
+		if (w->state == WORKER_COMMITTED) {
+			w->leaving = true;
+			pool->n_leaving++;
+		} else {
+			w->op->res = error;
+		}
+		w->op = NULL;
 		if (w->state == WORKER_WAITING)
 			worker_cancel_locked(w);
 	}
@@ -215,7 +219,10 @@ static void abandon(struct pool *pool, int error)
 		pthread_cond_broadcast(&pool->work);
 }
 
-/* Cancelled waits have a moment to be undone; then they are on their own. */
+/*
+ * Cancelled waits have a moment to be undone, and duplicates whose work is done
+ * to be closed; then they are on their own.
+ */
 static void see_off(struct pool *pool)
 {
 	uint64_t leave_by = deadline_in_ms(POOL_LEAVE_MS);

@@ -11,7 +11,7 @@
 
 #define POOL_WORKERS 64	 /* unless configured */
 #define POOL_OPENERS 8	 /* at work on local opens at a time */
-#define POOL_LEAVE_MS 20 /* for cancelled waits to be undone */
+#define POOL_LEAVE_MS 20 /* for them to come to an end; see pool.c */
 
 struct worker;
 
@@ -40,7 +40,7 @@ struct pool {
 	unsigned max_workers;
 	unsigned n_workers, n_idle;
 	unsigned n_orphans; /* work on what was abandoned */
-	unsigned n_leaving; /* of those, cancelled waits */
+	unsigned n_leaving; /* of those, cancelled waits and such */
 	unsigned started;
 };
 

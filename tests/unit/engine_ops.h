@@ -9,7 +9,9 @@
 #include "uring/engine.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -82,8 +84,8 @@ static inline unsigned workers_started(struct engine *engine)
 	return status.workers_started;
 }
 
-/* Threads of this process that are an engine's. */
-static inline unsigned count_workers(void)
+/* Threads of this process whose name begins with @prefix. */
+static inline unsigned count_tasks(const char *prefix)
 {
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *d;
@@ -100,11 +102,16 @@ static inline unsigned count_workers(void)
 		if (!f)
 			continue;
 		if (fgets(name, sizeof(name), f))
-			n += !strncmp(name, "guestlock-io", 12);
+			n += !strncmp(name, prefix, strlen(prefix));
 		fclose(f);
 	}
 	closedir(dir);
 	return n;
+}
+
+static inline unsigned count_workers(void)
+{
+	return count_tasks("guestlock-io");
 }
 
 static inline bool await_workers(unsigned n)
