@@ -9,13 +9,10 @@
 #include "core/capsule/reader.h"
 #include "core/lib/look.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 /*
  * First the kernel is asked about the two bytes of each disk: what is free, or
@@ -32,11 +29,9 @@
  * What no capsule holds is looked for in the processes: an OFD lock shows in
  * /proc/PID/fdinfo only. One walk over those answers for all disks.
  *
- * A server that keeps the locks itself, by FUSE, makes both less certain. The
+ * A server that keeps the locks itself, by FUSE, shows nothing to either. The
  * kernel cannot tell whether a parked lease is held, so its guest is named if
- * anybody holds the disk. And the server tells the pid of who once took the
- * lock, perhaps on another host: it is believed if that process has the file
- * open.
+ * anybody holds the disk.
  */
 
 #define QUICK_MS 50
@@ -78,16 +73,22 @@ static bool is_trusted(uid_t uid)
 	return uid == 0 || uid == geteuid();
 }
 
-static int report_lease(struct search *s, size_t ask, struct capsule *capsule,
-			const struct capsule_lease *lease)
+/* The holder of a disk, as a capsule tells it. */
+struct match {
+	size_t ask;
+	enum res_mode mode;
+	uint64_t since;
+};
+
+static int report_match(struct search *s, const struct capsule *capsule,
+			const struct match *match, bool dying)
 {
 	const struct capsule_identity *who = capsule_identity(capsule);
 	const struct capsule_keeper *keeper = capsule_keeper(capsule);
 	struct holder_answer answer = {
-		.mode = lease->mode,
-		.dying = proc_is_dying(keeper->pid) ||
-			 capsule_is_only_read(capsule),
-		.who = { .pid = keeper->pid, .since = lease->since },
+		.mode = match->mode,
+		.dying = dying,
+		.who = { .pid = keeper->pid, .since = match->since },
 	};
 	char uuid[UUID_STRLEN + 1], exe[PATH_MAX];
 
@@ -101,7 +102,20 @@ static int report_lease(struct search *s, size_t ask, struct capsule *capsule,
 		answer.who.kind = GLK_CONFLICT_PROCESS;
 		answer.who.since = proc_start_to_realtime(keeper->start);
 	}
-	return report(s, ask, &answer);
+	return report(s, match->ask, &answer);
+}
+
+/* Not while we have its leases open: we would be a reader ourselves. */
+static int report_matches(struct search *s, struct capsule *capsule,
+			  const struct match *matches, size_t n)
+{
+	bool dying = n && (proc_is_dying(capsule_keeper(capsule)->pid) ||
+			   capsule_is_only_read(capsule));
+	int r = 0;
+
+	for (size_t i = 0; i < n && !r; i++)
+		r = report_match(s, capsule, &matches[i], dying);
+	return r;
 }
 
 /* Nobody has it, or in a mode that goes with the wanted one. */
@@ -125,17 +139,24 @@ static bool is_in_the_way(const struct search *s, size_t a,
 	       excludes(ask, lease->mode == RES_SHARED);
 }
 
-static int match_leases(struct search *s, struct capsule *capsule,
-			const struct capsule_contents *contents)
+/* A disk is asked for once, so a lease matches one at most. */
+static size_t match_leases(const struct search *s,
+			   const struct capsule_contents *contents,
+			   struct match *matches)
 {
-	int r = 0;
+	size_t n = 0;
 
-	for (size_t i = 0; i < contents->n_leases && !r; i++)
-		for (size_t a = 0; a < s->n && !r; a++)
-			if (is_in_the_way(s, a, &contents->leases[i]))
-				r = report_lease(s, a, capsule,
-						 &contents->leases[i]);
-	return r;
+	for (size_t i = 0; i < contents->n_leases; i++) {
+		const struct capsule_lease *lease = &contents->leases[i];
+		size_t a = 0;
+
+		while (a < s->n && !is_in_the_way(s, a, lease))
+			a++;
+		if (a < s->n)
+			matches[n++] =
+				(struct match){ a, lease->mode, lease->since };
+	}
+	return n;
 }
 
 /* Return: 0, LOOK_E_AGAIN with more time, or negative errno. */
@@ -147,7 +168,9 @@ static int look_into(struct search *s, const struct capsule_entry *entry,
 		.deadline = deadline,
 	};
 	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+	_cleanup_(freep) struct match *matches = NULL;
 	struct capsule *capsule = NULL;
+	size_t n = 0;
 	int r;
 
 	r = capsule_adopt(entry, &config, &capsule);
@@ -157,8 +180,11 @@ static int look_into(struct search *s, const struct capsule_entry *entry,
 		capsule_free(capsule);
 		return r == CAPSULE_E_BUSY ? LOOK_E_AGAIN : 0;
 	}
-	r = match_leases(s, capsule, &contents);
+	matches = reallocarray(NULL, contents.n_leases + 1, sizeof(*matches));
+	if (matches)
+		n = match_leases(s, &contents, matches);
 	capsule_contents_done(&contents);
+	r = matches ? report_matches(s, capsule, matches, n) : -ENOMEM;
 	capsule_free(capsule);
 	return r;
 }
@@ -215,34 +241,10 @@ static int report_process(struct search *s, size_t ask, pid_t pid, short type,
 	return report(s, ask, &answer);
 }
 
-/* Does the process have this file open? */
-static bool has_open(pid_t pid, struct res_id id)
+/* The pid of a POSIX lock; 0 for an OFD lock, or if a server keeps it. */
+static pid_t posix_holder(const struct op_lock *lock)
 {
-	struct dirent *entry;
-	bool found = false;
-	struct statx st;
-	char path[40];
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir)))
-		found = !statx(dirfd(dir), entry->d_name, AT_STATX_DONT_SYNC,
-			       STATX_INO, &st) &&
-			st.stx_ino == id.ino &&
-			makedev(st.stx_dev_major, st.stx_dev_minor) == id.dev;
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-/* The pid of a POSIX lock; 0 for an OFD lock, or if it cannot be believed. */
-static pid_t posix_holder(const struct holder_ask *ask,
-			  const struct op_lock *lock)
-{
-	if (lock->type == F_UNLCK || lock->pid <= 0)
-		return 0;
-	return !ask->remote || has_open(lock->pid, ask->id) ? lock->pid : 0;
+	return lock->type != F_UNLCK && lock->pid > 0 ? lock->pid : 0;
 }
 
 static bool find_owner(void *arg, const struct fdinfo_lock *lock)
@@ -293,7 +295,7 @@ static bool found_locker(void *arg, const struct proc_locker *locker)
 static int report_successor(struct search *s, size_t ask)
 {
 	const struct taken *taken = &s->taken[ask];
-	pid_t pid = posix_holder(&s->asks[ask], &taken->successor);
+	pid_t pid = posix_holder(&taken->successor);
 
 	if (pid)
 		return report_process(s, ask, pid, taken->successor.type,
@@ -323,7 +325,7 @@ static int search_processes(struct search *s)
 	if (!points)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->n && !r; i++) {
-		pid_t pid = posix_holder(&s->asks[i], &s->taken[i].owner);
+		pid_t pid = posix_holder(&s->taken[i].owner);
 
 		s->taken[i].owner.pid = pid;
 		if (pid && wants_more(s, i))

@@ -242,6 +242,12 @@ static void answer(struct server *s, const struct request *q)
 	reply(s, q, 0, NULL, 0);
 }
 
+static bool is_unlock(const struct request *q)
+{
+	return ((const struct fuse_lk_in *)(const void *)q->body)->lk.type ==
+	       F_UNLCK;
+}
+
 static bool is_due(struct server *s, const struct request *q)
 {
 	switch (q->header.opcode) {
@@ -256,6 +262,9 @@ static bool is_due(struct server *s, const struct request *q)
 			return false;
 		/* fall through */
 	case FUSE_SETLK:
+		if (s->knobs->hang_unlock && is_unlock(q))
+			return false;
+		/* fall through */
 	case FUSE_GETLK:
 		return !s->knobs->hang_lock && clock_now() >= q->due;
 	default:
@@ -463,6 +472,7 @@ void slowfs_calm(struct slowfs *fs)
 
 	k->open_ms = k->stat_ms = k->lock_ms = 0;
 	k->hang_open = k->hang_stat = k->hang_lock = k->hang_flush = false;
+	k->hang_unlock = false;
 	k->deaf = false;
 }
 

@@ -20,6 +20,7 @@ struct slowfs_knobs {
 	_Atomic unsigned open_ms, stat_ms, lock_ms;
 	/* Answer nothing until this is false again. */
 	atomic_bool hang_open, hang_stat, hang_lock, hang_flush;
+	atomic_bool hang_unlock;
 	/* Do not listen when the kernel wants to interrupt a request. */
 	atomic_bool deaf;
 	/* What has come in so far, and what waits for an answer now. */

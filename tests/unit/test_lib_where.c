@@ -3,7 +3,6 @@
 #include "tests/unit/lib_kit.h"
 
 #include "core/base/util.h"
-#include "tests/lib/slowfs.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -138,26 +137,6 @@ static void a_path_with_dots_may_lead_anywhere(void **state)
 		assert_int_equal(where_flags(context, cases[i].path), 0);
 }
 
-static void a_link_to_a_dead_server_is_followed_without_waiting(void **state)
-{
-	struct slowfs *fs = slowfs_start("slow");
-	struct slowfs_knobs *knobs = slowfs_knobs(fs);
-	const char *link = test_file("to-slow", -1);
-	struct where where = {};
-
-	assert_int_equal(symlink(slowfs_path(fs, 1), link), 0);
-	glk_context_free(context); /* its mounts are those of before */
-	open_context(state);
-	assert_int_equal(where_flags(context, slowfs_path(fs, 1)), OP_REMOTE);
-	assert_int_equal(where_flags(context, link), 0);
-	knobs->hang_stat = knobs->hang_open = true;
-	assert_int_equal(where_path(context, link, &where), 0);
-	assert_true(where.kind.remote);
-	assert_true(S_ISREG(where.mode));
-	assert_string_equal(where.kind.fs, "fuse.slowfs");
-	slowfs_stop(fs);
-}
-
 #define TEST(_f)                                                               \
 	cmocka_unit_test_setup_teardown(_f, open_context, close_context)
 
@@ -167,11 +146,6 @@ static const struct CMUnitTest tests[] = {
 	TEST(what_is_not_there_is_an_error_and_nothing_else),
 	TEST(a_cancel_is_passed_on),
 	TEST(a_path_with_dots_may_lead_anywhere),
-	TEST(a_link_to_a_dead_server_is_followed_without_waiting),
 };
 
-int main(void)
-{
-	slowfs_need();
-	return test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
-}
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)
