@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #define NOBODY 65534
 
@@ -20,7 +21,16 @@ void kit_says(const struct glk_context *context, const char *text,
 	if (strstr(message, text))
 		return;
 	fprintf(stderr, "'%s' is not in '%s'\n", text, message);
-	_fail(file, line);
+	must(false, "the message", file, line);
+}
+
+const char *kit_file(const char *name, off_t size)
+{
+	static char *kept[256];
+	static size_t n;
+
+	MUST(n < ARRAY_SIZE(kept));
+	return kept[n++] = strdup(test_file(name, size));
 }
 
 struct glk_guest *kit_self(struct glk_context *context)
@@ -137,4 +147,27 @@ int kit_as_nobody(int (*fn)(void *arg), void *arg)
 	struct as_nobody as = { fn, arg };
 
 	return process_wait(process_start(become_nobody, &as));
+}
+
+void kit_lock_in_flight(const char *path, int queue[2])
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {};
+	struct iovec iov = { (void *)path, 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	int fd = kit_lock(path, 0, F_WRLCK);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	MUST(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, queue));
+	MUST_EQUAL(sendmsg(queue[0], &msg, 0), 1);
+	close(fd);
 }

@@ -18,6 +18,9 @@
 void kit_says(const struct glk_context *context, const char *text,
 	      const char *file, int line);
 
+/* As test_file(), but static for the whole program. */
+const char *kit_file(const char *name, off_t size);
+
 /* A VMM of our own that holds nothing yet, but has been acquired. */
 struct glk_guest *kit_self(struct glk_context *context);
 
@@ -40,6 +43,10 @@ void kit_end(struct kit_guest *running);
 
 /* Take a lock, and keep it until @fd is closed. Return: the descriptor. */
 int kit_lock(const char *path, long byte, short type);
+
+/* Take one that nobody is seen to have, until the queue is closed: its
+   descriptor is in flight. */
+void kit_lock_in_flight(const char *path, int queue[2]);
 
 /* A process that has a lock of this kind. */
 struct kit_stranger {
