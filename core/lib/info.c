@@ -19,13 +19,19 @@
  * call's time limit.
  */
 
-static bool leads_to(struct glk_context *context, const char *path,
-		     struct res_id id)
+/* Return: 1, 0, or -ECANCELED. */
+static int leads_to(struct glk_context *context, const char *path,
+		    struct res_id id)
 {
 	struct where where;
+	int r;
 
-	return path[0] == '/' && !where_path(context, path, &where) &&
-	       res_id_equal(where.id, id);
+	if (path[0] != '/')
+		return 0;
+	r = where_path(context, path, &where);
+	if (r)
+		return r == -ECANCELED ? r : 0;
+	return res_id_equal(where.id, id);
 }
 
 static void kernel_path(int fd, char *buf, size_t size)
@@ -52,13 +58,20 @@ static int fill_lease(struct glk_context *context,
 {
 	const char *path = lease->path;
 	char now[PATH_MAX + 16];
-	bool same, deleted;
+	int same = 0, moved = 0;
+	bool deleted;
 
 	kernel_path(lease->fds[0], now, sizeof(now));
 	deleted = !now[0] || is_deleted(now);
-	same = lease->same_id && ((!deleted && !strcmp(now, path)) ||
-				  leads_to(context, path, lease->id));
-	if (!same && (!deleted || leads_to(context, now, lease->id)))
+	if (lease->same_id && !deleted && !strcmp(now, path))
+		same = 1;
+	else if (lease->same_id)
+		same = leads_to(context, path, lease->id);
+	if (!same)
+		moved = deleted ? leads_to(context, now, lease->id) : 1;
+	if (same < 0 || moved < 0)
+		return -ECANCELED;
+	if (moved)
 		path = now;
 	*info = (struct glk_lease_info){
 		.path = strdup(path),

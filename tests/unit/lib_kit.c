@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -137,16 +138,22 @@ static int become_nobody(void *arg)
 	MUST(!setgroups(0, NULL));
 	MUST(!setresgid(NOBODY, NOBODY, NOBODY));
 	MUST(!setresuid(NOBODY, NOBODY, NOBODY));
-	/* Else /proc/self belongs to root. */
+	/* Else /proc/self belongs to root, and it outlives its parent. */
 	MUST(!prctl(PR_SET_DUMPABLE, 1));
+	MUST(!prctl(PR_SET_PDEATHSIG, SIGKILL));
 	return as->fn(as->arg);
+}
+
+pid_t kit_start_as_nobody(int (*fn)(void *arg), void *arg)
+{
+	struct as_nobody as = { fn, arg };
+
+	return process_start(become_nobody, &as);
 }
 
 int kit_as_nobody(int (*fn)(void *arg), void *arg)
 {
-	struct as_nobody as = { fn, arg };
-
-	return process_wait(process_start(become_nobody, &as));
+	return process_wait(kit_start_as_nobody(fn, arg));
 }
 
 void kit_lock_in_flight(const char *path, int queue[2])

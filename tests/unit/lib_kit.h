@@ -61,5 +61,8 @@ struct kit_stranger {
 void kit_stranger(struct kit_stranger *stranger);
 void kit_stranger_end(struct kit_stranger *stranger);
 
-/* In a child, as another user. Return: what @fn returns. */
+/* In a child, as another user, who needs no privilege. */
+pid_t kit_start_as_nobody(int (*fn)(void *arg), void *arg);
+
+/* The same, and wait for it. Return: what @fn returns. */
 int kit_as_nobody(int (*fn)(void *arg), void *arg);
