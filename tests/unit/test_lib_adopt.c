@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/look.h"
+#include "tests/unit/lib_kit.h"
+
+#include "core/base/util.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static struct glk_context *context;
+
+static int start(void **state)
+{
+	(void)state;
+	context = guest_context();
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	glk_context_free(context);
+	return 0;
+}
+
+/* Run a guest of this name and uuid; nobody adopts it yet. */
+static pid_t run_guest(unsigned uuid, const char *name)
+{
+	struct glk_guest *guest = guest_describe(context, GLK_HOLDER_GUEST,
+						 guest_uuid(uuid), name);
+
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	return guest_fork(guest);
+}
+
+static int adopt(const char *selector)
+{
+	struct glk_guest *guest = NULL;
+	int r = glk_guest_adopt(context, selector, &guest);
+
+	assert_int_equal(r != 0, guest == NULL);
+	glk_guest_free(guest);
+	return r;
+}
+
+/* It is found, and it is this one. */
+static void assert_adopts(const char *selector, unsigned uuid, pid_t pid)
+{
+	const struct glk_guest_info *info = NULL;
+	struct glk_guest *guest = NULL;
+
+	assert_int_equal(glk_guest_adopt(context, selector, &guest), 0);
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_string_equal(info->uuid, guest_uuid(uuid));
+	assert_int_equal(info->pid, pid);
+	glk_guest_free(guest);
+}
+
+static const char *number(long n)
+{
+	static char buf[32];
+
+	snprintf(buf, sizeof(buf), "%ld", n);
+	return buf;
+}
+
+static void a_guest_is_found_by_uuid_name_and_pid(void **state)
+{
+	pid_t pid = run_guest(1, guest_name("one"));
+	pid_t other = run_guest(2, guest_name("two"));
+	char upper[UUID_STRLEN + 1] = "";
+
+	(void)state;
+	for (int i = 0; i < UUID_STRLEN; i++)
+		upper[i] = (char)toupper(guest_uuid(1)[i]);
+	assert_adopts(guest_uuid(1), 1, pid);
+	assert_adopts(upper, 1, pid);
+	assert_adopts(guest_name("one"), 1, pid);
+	assert_adopts(number(pid), 1, pid);
+	assert_adopts(guest_name("two"), 2, other);
+	process_end(pid);
+	process_end(other);
+}
+
+static void nothing_else_finds_a_guest(void **state)
+{
+	static const char *const wrong[] = {
+		"0",	       "-1",	     "+1", " 1", "1x",
+		"99999999999", "4294967297", "%s", "x",
+	};
+	pid_t pid = run_guest(3, NULL);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		assert_int_equal(adopt(wrong[i]), -ESRCH);
+		assert_says(context, wrong[i]);
+	}
+	assert_int_equal(adopt(guest_uuid(9)), -ESRCH);
+	assert_says(context, guest_uuid(9));
+	assert_int_equal(adopt("a\nb"), -ESRCH);
+	assert_says(context, "'a\\x0ab'");
+	assert_int_equal(adopt(""), -EINVAL);
+	assert_int_equal(adopt(NULL), -EINVAL);
+	assert_says(context, "no guest is named");
+	process_end(pid);
+}
+
+static void a_guest_that_is_gone_is_not_found(void **state)
+{
+	pid_t pid = run_guest(4, guest_name("gone"));
+
+	(void)state;
+	assert_int_equal(adopt(guest_uuid(4)), 0);
+	process_end(pid);
+	assert_int_equal(adopt(guest_uuid(4)), -ESRCH);
+	assert_int_equal(adopt(guest_name("gone")), -ESRCH);
+	assert_int_equal(adopt(number(pid)), -ESRCH);
+}
+
+static void a_name_that_fits_two_names_neither(void **state)
+{
+	pid_t a = run_guest(5, guest_name("same"));
+	pid_t b = run_guest(6, guest_name("same"));
+
+	(void)state;
+	assert_int_equal(adopt(guest_name("same")), -ENOTUNIQ);
+	assert_says(context, "2 guests are called");
+	assert_says(context, "use the uuid");
+	assert_adopts(guest_uuid(6), 6, b);
+	process_end(a);
+	assert_adopts(guest_name("same"), 6, b);
+	process_end(b);
+}
+
+static void a_uuid_that_fits_two_names_neither(void **state)
+{
+	pid_t a = run_guest(7, NULL), b = run_guest(7, NULL);
+
+	(void)state;
+	assert_int_equal(adopt(guest_uuid(7)), -ENOTUNIQ);
+	assert_says(context, "use the pid");
+	assert_adopts(number(a), 7, a);
+	assert_adopts(number(b), 7, b);
+	process_end(a);
+	process_end(b);
+}
+
+static void a_pid_wins_over_a_name_that_is_a_number(void **state)
+{
+	pid_t pid = run_guest(8, NULL);
+	pid_t other = run_guest(9, number(pid));
+
+	(void)state;
+	assert_adopts(number(pid), 8, pid);
+	process_end(pid);
+	assert_adopts(number(pid), 9, other);
+	process_end(other);
+}
+
+static void an_adopted_guest_is_not_ours_to_hand_over(void **state)
+{
+	pid_t pid = run_guest(10, NULL);
+	struct glk_guest *guest = NULL;
+
+	(void)state;
+	assert_int_equal(glk_guest_adopt(context, guest_uuid(10), &guest), 0);
+	assert_int_equal(glk_guest_fd(guest), -ENODATA);
+	assert_int_equal(glk_guest_inherit(guest), -ENODATA);
+	assert_int_equal(glk_guest_handed_over(guest), -ENODATA);
+	assert_int_equal(guest_add(guest, "/x", 0), -EALREADY);
+	assert_int_equal(glk_guest_acquire(guest), -EALREADY);
+	glk_guest_free(guest);
+	process_end(pid);
+}
+
+static void our_own_process_may_be_the_guest(void **state)
+{
+	const char *path = kit_file("self", 0);
+	struct glk_guest *self =
+		guest_describe(context, GLK_HOLDER_SELF, guest_uuid(11), NULL);
+	struct glk_guest *same = NULL;
+
+	(void)state;
+	assert_int_equal(glk_guest_acquire(self), 0);
+	assert_adopts(guest_uuid(11), 11, getpid());
+	assert_int_equal(glk_guest_adopt(context, guest_uuid(11), &same), 0);
+	assert_int_equal(guest_attach(same, path, 0), 0);
+	glk_guest_free(same);
+	assert_held(path);
+	glk_guest_free(self);
+	assert_free(path);
+}
+
+static void what_we_adopt_we_do_not_keep_alive(void **state)
+{
+	const char *path = kit_file("dead", 0);
+	struct kit_guest g = kit_run(context, 12, path, 0);
+
+	(void)state;
+	process_end(g.pid);
+	assert_true(test_becomes_free(path, 5000));
+	glk_guest_free(g.guest);
+}
+
+/* The other one moved: it would take a walk over all processes to find it. */
+static void without_time_who_has_not_moved_is_found(void **state)
+{
+	struct glk_guest *self =
+		guest_describe(context, GLK_HOLDER_SELF, guest_uuid(13),
+			       guest_name("quick"));
+	pid_t pid = run_guest(14, guest_name("moved"));
+
+	(void)state;
+	assert_int_equal(glk_guest_acquire(self), 0);
+	glk_context_set_timeout(context, 0);
+	assert_false(look_is_late(context));
+	assert_int_equal(adopt(guest_uuid(13)), 0);
+	assert_int_equal(adopt(guest_name("quick")), 0);
+	assert_int_equal(adopt(number(getpid())), 0);
+	assert_int_equal(adopt(guest_uuid(14)), -ETIME);
+	assert_says(context, "cannot look into the guest");
+	glk_guest_free(self);
+	process_end(pid);
+}
+
+static int claim(void *arg)
+{
+	struct channel *ready = arg;
+	struct glk_guest *mine =
+		guest_describe(guest_context(), GLK_HOLDER_SELF, guest_uuid(15),
+			       guest_name("claimed"));
+
+	MUST_EQUAL(glk_guest_acquire(mine), 0);
+	channel_tell(ready, 0);
+	guest_live();
+	return 0;
+}
+
+static void a_guest_of_another_user_is_not_adopted(void **state)
+{
+	struct channel ready = channel_new();
+	pid_t pid;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	pid = kit_start_as_nobody(claim, &ready);
+	channel_reads(&ready);
+	assert_int_equal(channel_hear(&ready), 0);
+	assert_int_equal(adopt(guest_uuid(15)), -ESRCH);
+	assert_int_equal(adopt(guest_name("claimed")), -ESRCH);
+	assert_int_equal(adopt(number(pid)), -ESRCH);
+	process_end(pid);
+	channel_free(&ready);
+}
+
+static int adopt_roots(void *arg)
+{
+	(void)arg;
+	context = guest_context();
+	MUST_EQUAL(adopt(guest_uuid(16)), -EPERM);
+	assert_says(context, "cannot look into the guest");
+	glk_context_free(context);
+	return 0;
+}
+
+static void nobody_adopts_a_guest_of_roots(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	if (geteuid())
+		skip();
+	pid = run_guest(16, NULL);
+	assert_int_equal(kit_as_nobody(adopt_roots, NULL), 0);
+	process_end(pid);
+}
+
+#define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
+
+static const struct CMUnitTest tests[] = {
+	TEST(a_guest_is_found_by_uuid_name_and_pid),
+	TEST(nothing_else_finds_a_guest),
+	TEST(a_guest_that_is_gone_is_not_found),
+	TEST(a_name_that_fits_two_names_neither),
+	TEST(a_uuid_that_fits_two_names_neither),
+	TEST(a_pid_wins_over_a_name_that_is_a_number),
+	TEST(an_adopted_guest_is_not_ours_to_hand_over),
+	TEST(our_own_process_may_be_the_guest),
+	TEST(what_we_adopt_we_do_not_keep_alive),
+	TEST(without_time_who_has_not_moved_is_found),
+	TEST(a_guest_of_another_user_is_not_adopted),
+	TEST(nobody_adopts_a_guest_of_roots),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)
