@@ -17,9 +17,10 @@
  * so whatever is killed, a guest has everything that it was given or never
  * gets to run. GUESTLOCK_TEST_KILLS says how many points.
  *
- * A point is either a time, or the moment at which a randomly chosen disk is
- * seen to be locked, and up to a hundred microseconds: most of the time passes
- * before the first and after the last lock.
+ * A point is a time; or the moment at which a randomly chosen disk is seen to
+ * be locked, and up to a hundred microseconds, since most of the time passes
+ * before the first and after the last lock; or something after the last lock,
+ * since it is then that the leases are parked.
  */
 #define N_DISKS 64
 #define N_PLUGGED 300
@@ -102,15 +103,19 @@ static bool is_called(pid_t pid, const char *name)
 static void wait_somewhere(pid_t pid, const struct disks *disks,
 			   uint64_t length)
 {
-	if (dice_roll(&dice, 2)) {
-		size_t i = dice_roll(&dice, disks->n);
-		uint64_t extra = dice_roll(&dice, 100000);
+	size_t disk = dice_roll(&dice, disks->n);
+	uint64_t ns = dice_roll(&dice, 100000);
 
-		await_lock(disks->items[i].path, pid);
-		wait_ns(extra);
-	} else {
+	switch (dice_roll(&dice, 3)) {
+	case 0:
 		wait_ns(dice_roll(&dice, length));
+		return;
+	case 1:
+		disk = disks->n - 1;
+		ns = dice_roll(&dice, length / 2);
 	}
+	await_lock(disks->items[disk].path, pid);
+	wait_ns(ns);
 }
 
 static void kill_somewhere(pid_t pid, const struct disks *disks,
