@@ -142,13 +142,16 @@ static void arm(struct waker *waker)
 static void wait_ring(struct waker *waker, pthread_mutex_t *lock, uint64_t ns)
 {
 	eventfd_t count;
+	int r;
 
 	arm(waker);
 	pthread_mutex_unlock(lock);
-	ring_wait(waker->ring, ns);
+	r = ring_wait(waker->ring, ns);
 	pthread_mutex_lock(lock);
 	if (!waker->post_open && !eventfd_read(waker->eventfd, &count))
 		waker->armed = false;
+	if (r && r != -ETIME && r != -EINTR)
+		waker_detach(waker); /* rather than ask again and again */
 }
 
 void waker_wait(struct waker *waker, pthread_mutex_t *lock, uint64_t deadline)

@@ -93,17 +93,18 @@ static void what_is_not_there_is_skipped(void **state)
 	fds_close_many(NULL, 0);
 }
 
-static void nothing_before_a_hole_is_mistaken_for_its_neighbour(void **state)
+static void after_a_hole_number_0_is_closed_like_any_other(void **state)
 {
 	int saved = fcntl(0, F_DUPFD_CLOEXEC, 10);
-	int fds[] = { -1, 0, 1 };
-	int out = fcntl(1, F_DUPFD_CLOEXEC, 10);
+	int fds[] = { -1, 0 };
 
 	(void)state;
-	fds_close_many(fds, 1);
-	assert_true(is_open(0) || saved < 0);
-	assert_true(is_open(1));
-	close(out);
+	close(0);
+	assert_int_equal(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+	fds_close_many(fds, 2);
+	assert_false(is_open(0));
+	if (saved >= 0)
+		assert_int_equal(dup2(saved, 0), 0);
 	fd_close(saved);
 }
 
@@ -130,7 +131,7 @@ static void room_is_made_once_and_nothing_stays_open(void **state)
 	assert_int_equal(fds_reserve(0), 0);
 	assert_int_equal(fds_reserve(1), 0);
 	assert_int_equal(fds_reserve(900), 0);
-	assert_in_range(table_size(), before + 900, 4096);
+	assert_in_range(table_size(), before + 900, 65536);
 	assert_int_equal(test_open_fds(), before);
 }
 
@@ -156,7 +157,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(numbers_between_ours_stay_open),
 	cmocka_unit_test(any_order_will_do),
 	cmocka_unit_test(what_is_not_there_is_skipped),
-	cmocka_unit_test(nothing_before_a_hole_is_mistaken_for_its_neighbour),
+	cmocka_unit_test(after_a_hole_number_0_is_closed_like_any_other),
 	cmocka_unit_test(room_is_made_once_and_nothing_stays_open),
 	cmocka_unit_test(more_than_the_limit_is_refused),
 };

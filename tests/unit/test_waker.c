@@ -42,6 +42,7 @@ static void check(const char *name)
 		assert_int_equal(pthread_create(&thread, NULL, wake, NULL), 0);
 		assert_true(wait_for_wake(deadline_in_ms(LATE_MS)));
 		pthread_join(thread, NULL);
+		assert_false(waker.armed); /* or the next would come late */
 		/* Whatever was left in the ring is no wake-up for long. */
 		assert_false(wait_for_wake(deadline_in_ms(2)));
 	}
@@ -109,10 +110,42 @@ static void a_wake_after_the_deadline_does_no_harm(void **state)
 	ring_free(ring);
 }
 
+static void *wait_in_another_thread(void *unused)
+{
+	(void)unused;
+	assert_false(wait_for_wake(deadline_in_ms(20)));
+	return NULL;
+}
+
+/* The engine does not do that; but a ring may refuse to work at any time. */
+static void a_ring_that_refuses_is_done_without(void **state)
+{
+	struct ring *ring = NULL;
+	pthread_t thread;
+	const char *why;
+
+	(void)state;
+	if (!uring_possible())
+		return;
+	assert_int_equal(waker_init(&waker), 0);
+	assert_int_equal(ring_new(&ring, &why), 0);
+	waker_attach(&waker, ring);
+	if (ring->issuer) {
+		assert_int_equal(pthread_create(&thread, NULL,
+						wait_in_another_thread, NULL),
+				 0);
+		pthread_join(thread, NULL);
+		check("condvar");
+	}
+	waker_deinit(&waker);
+	ring_free(ring);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(without_a_ring_it_is_a_condition),
 	cmocka_unit_test(with_a_ring_it_is_the_ring),
 	cmocka_unit_test(a_wake_after_the_deadline_does_no_harm),
+	cmocka_unit_test(a_ring_that_refuses_is_done_without),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)
