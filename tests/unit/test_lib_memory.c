@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/unit/lib_kit.h"
+
+#include "core/base/util.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The linker sends all allocations of the library and of what is below it here
+ * (--wrap). Each of a call's allocations fails once: the call then does what
+ * was asked for, or fails and leaves nothing. (glibc's own are not ours to
+ * fail, such as those of vasprintf(3).)
+ */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__real_reallocarray(void *p, size_t n, size_t size);
+char *__real_strdup(const char *s);
+char *__real_strndup(const char *s, size_t n);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+char *__wrap_strdup(const char *s);
+char *__wrap_strndup(const char *s, size_t n);
+
+static unsigned allocations, fail_at;
+
+static bool fails(void)
+{
+	if (!fail_at || ++allocations != fail_at)
+		return false;
+	errno = ENOMEM;
+	return true;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+	return fails() ? NULL : __real_realloc(p, size);
+}
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size)
+{
+	return fails() ? NULL : __real_reallocarray(p, n, size);
+}
+
+char *__wrap_strdup(const char *s)
+{
+	return fails() ? NULL : __real_strdup(s);
+}
+
+char *__wrap_strndup(const char *s, size_t n)
+{
+	return fails() ? NULL : __real_strndup(s, n);
+}
+
+#define N_DISKS 6
+
+static struct glk_context *context;
+static struct glk_guest *guest;
+static struct disks disks;
+static const char *shared, *held;
+
+/*
+ * Fail the first, the second ... allocation of @call, until it makes no more.
+ * It returns its result, having undone what it did.
+ */
+static void each_may_fail(int (*call)(void), int expected)
+{
+	unsigned failed = 0, fds;
+
+	assert_int_equal(call(), expected);
+	fds = test_open_fds();
+	for (unsigned at = 1;; at++) {
+		int r;
+
+		allocations = 0;
+		fail_at = at;
+		r = call();
+		fail_at = 0;
+		if (r != expected)
+			assert_int_equal(r, -ENOMEM);
+		failed += r != expected;
+		assert_int_equal(disks_locked(&disks), 0);
+		assert_int_equal(test_open_fds(), fds);
+		if (allocations < at)
+			break;
+	}
+	assert_true(failed > 0);
+	assert_int_equal(call(), expected);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	context = guest_context();
+	guest = kit_self(context);
+	disks = disks_new("memory", N_DISKS);
+	shared = kit_file("memory-shared", 0);
+	held = kit_file("memory-held", 0);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	fail_at = 0;
+	glk_guest_free(guest);
+	glk_context_free(context);
+	disks_free(&disks);
+	return 0;
+}
+
+static int make_context(void)
+{
+	struct glk_context *fresh = NULL;
+	int r = glk_context_new(&fresh);
+
+	if (r)
+		assert_null(fresh);
+	glk_context_free(fresh);
+	return r;
+}
+
+static void a_context_is_opened_or_not(void **state)
+{
+	(void)state;
+	each_may_fail(make_context, 0);
+}
+
+static int make_guest(void)
+{
+	struct glk_guest_config config = GLK_GUEST_CONFIG_INIT;
+	struct glk_guest *fresh = NULL;
+	int r;
+
+	config.holder = GLK_HOLDER_SELF;
+	config.name = "memory";
+	r = glk_guest_new(context, &config, &fresh);
+	if (!r)
+		r = glk_guest_add(fresh, disks.items, 2);
+	if (!r)
+		r = glk_guest_add(fresh, disks.items + 2, N_DISKS - 2);
+	if (!r)
+		r = glk_guest_acquire(fresh);
+	if (r)
+		assert_int_equal(disks_locked(&disks), 0);
+	else
+		assert_int_equal(disks_locked(&disks), N_DISKS);
+	glk_guest_free(fresh);
+	return r;
+}
+
+static void a_guest_is_acquired_as_a_whole_or_not(void **state)
+{
+	(void)state;
+	each_may_fail(make_guest, 0);
+}
+
+static void release_all(void)
+{
+	unsigned at = fail_at;
+
+	fail_at = 0;
+	for (size_t i = 0; i < N_DISKS; i++)
+		assert_int_equal(guest_detach(guest, disks.items[i].path), 0);
+	assert_int_equal(guest_detach(guest, shared), 0);
+	fail_at = at;
+}
+
+/* By relative paths, one of them shared. */
+static int attach(void)
+{
+	struct glk_disk all[N_DISKS + 1];
+	char names[N_DISKS][32];
+	int r;
+
+	for (unsigned i = 0; i < N_DISKS; i++) {
+		snprintf(names[i], sizeof(names[i]), "memory/%u", i);
+		all[i] = (struct glk_disk){ names[i], 0 };
+	}
+	all[N_DISKS] = (struct glk_disk){ shared, GLK_DISK_SHARED };
+	r = glk_guest_attach(guest, all, N_DISKS + 1);
+	if (r)
+		assert_free(shared);
+	assert_int_equal(disks_locked(&disks), r ? 0 : N_DISKS);
+	if (!r)
+		release_all();
+	return r;
+}
+
+static void disks_are_attached_all_or_none(void **state)
+{
+	char old[PATH_MAX];
+
+	(void)state;
+	assert_non_null(getcwd(old, sizeof(old)));
+	assert_int_equal(chdir(test_dir()), 0);
+	each_may_fail(attach, 0);
+	assert_int_equal(chdir(old), 0);
+}
+
+static int attach_and_detach(void)
+{
+	unsigned at = fail_at;
+	int r;
+
+	fail_at = 0;
+	assert_int_equal(glk_guest_attach(guest, disks.items, 1), 0);
+	fail_at = at;
+	r = guest_detach(guest, disks.items[0].path);
+	if (r) {
+		assert_held(disks.items[0].path);
+		release_all();
+	}
+	return r;
+}
+
+static void a_detach_that_fails_can_be_tried_again(void **state)
+{
+	(void)state;
+	each_may_fail(attach_and_detach, 0);
+}
+
+static int ask_for_info(void)
+{
+	const struct glk_guest_info *info = NULL;
+	int r = glk_guest_info(guest, &info);
+
+	if (r)
+		assert_null(info);
+	else
+		assert_int_equal(info->n_leases, 1);
+	return r;
+}
+
+static void a_guest_is_told_whole_or_not_at_all(void **state)
+{
+	(void)state;
+	assert_int_equal(guest_attach(guest, shared, GLK_DISK_SHARED), 0);
+	each_may_fail(ask_for_info, 0);
+}
+
+static int ask_for_list(void)
+{
+	struct glk_guest_list *list = NULL;
+	int r = glk_guest_list_new(context, 0, &list);
+
+	if (r)
+		assert_null(list);
+	glk_guest_list_free(list);
+	return r;
+}
+
+static void guests_are_listed_or_not_at_all(void **state)
+{
+	(void)state;
+	assert_int_equal(guest_attach(guest, shared, GLK_DISK_SHARED), 0);
+	each_may_fail(ask_for_list, 0);
+}
+
+static int adopt(void)
+{
+	struct glk_guest *same = NULL;
+	int r = glk_guest_adopt(context, guest_uuid(30), &same);
+
+	if (r)
+		assert_null(same);
+	glk_guest_free(same);
+	return r;
+}
+
+static void a_guest_is_adopted_or_not(void **state)
+{
+	struct kit_guest g = kit_run(context, 30, shared, GLK_DISK_SHARED);
+
+	(void)state;
+	each_may_fail(adopt, 0);
+	kit_end(&g);
+}
+
+/* It is refused, whatever else fails; but perhaps without the name. */
+static int be_refused(void)
+{
+	int r = guest_attach(guest, held, 0);
+
+	assert_true(r == -EBUSY || r == -ENOMEM);
+	return r;
+}
+
+static void what_is_held_is_never_taken(void **state)
+{
+	struct kit_guest g = kit_run(context, 31, held, 0);
+
+	(void)state;
+	glk_context_set_timeout(context, 1); /* no grace for the nameless */
+	be_refused();
+	each_may_fail(be_refused, -EBUSY);
+	kit_end(&g);
+}
+
+static int ask_for_holders(void)
+{
+	const struct glk_conflict *holders = NULL;
+	size_t n = 7;
+	int r = glk_disk_holders(context, held, &holders, &n);
+
+	if (r)
+		assert_int_equal(n, 7);
+	return r;
+}
+
+static void holders_are_told_or_not(void **state)
+{
+	struct kit_guest g = kit_run(context, 32, held, 0);
+
+	(void)state;
+	each_may_fail(ask_for_holders, 0);
+	kit_end(&g);
+}
+
+#define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
+
+static const struct CMUnitTest tests[] = {
+	TEST(a_context_is_opened_or_not),
+	TEST(a_guest_is_acquired_as_a_whole_or_not),
+	TEST(disks_are_attached_all_or_none),
+	TEST(a_detach_that_fails_can_be_tried_again),
+	TEST(a_guest_is_told_whole_or_not_at_all),
+	TEST(guests_are_listed_or_not_at_all),
+	TEST(a_guest_is_adopted_or_not),
+	TEST(what_is_held_is_never_taken),
+	TEST(holders_are_told_or_not),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)
