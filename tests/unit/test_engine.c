@@ -258,8 +258,9 @@ ON_EACH(two_thousand_files_are_opened_locked_and_closed)
 	for (size_t i = 0; i < BATCH; i += 199)
 		assert_false(test_lockable(test_file(names[i], -1), F_RDLCK));
 	close_files(engine, BATCH);
+	/* Whoever reads our fdinfo just now has the file for that long. */
 	for (size_t i = 0; i < BATCH; i += 199)
-		assert_true(test_lockable(test_file(names[i], -1), F_WRLCK));
+		assert_true(test_becomes_free(test_file(names[i], -1), 1000));
 	close(dir);
 	assert_int_equal(test_open_fds() - before, 0);
 }
