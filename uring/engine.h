@@ -40,7 +40,9 @@ int engine_new(const struct engine_config *config, struct engine **ret_engine);
 
 /*
  * Abandons what hangs (see engine_run()), waits for nothing else. A fork()ed
- * child must not use or free its parent's engine. Return: NULL.
+ * child must not use or free its parent's engine. A thread that hangs runs our
+ * code when it comes back: a library with an engine in it must not be unloaded
+ * (-z nodelete). Return: NULL.
  */
 struct engine *engine_free(struct engine *engine);
 
@@ -55,11 +57,18 @@ struct engine *engine_free(struct engine *engine);
  * the order of the array. One operation's failure does not stop the others.
  *
  * Opens overlap on io_uring. OP_REMOTE operations overlap on a bounded pool of
- * workers, and so do OP_WAIT locks. At the deadline, or on engine_cancel(),
- * whatever has not finished gets res -ETIME or -ECANCELED, and the engine takes
+ * workers, and so do OP_WAIT locks, and local opens that the kernel cannot
+ * answer from its cache. At the deadline, or on engine_cancel(), whatever of
+ * these has not finished gets res -ETIME or -ECANCELED, and the engine takes
  * it over: an open that still succeeds is closed, a lock that is still granted
- * is dropped, and neither the ops' memory nor their descriptors are touched any
- * more. The caller may close the descriptor of such an operation at once.
+ * is dropped, but not one that its description had there before, and neither
+ * the ops' memory nor their descriptors are touched any more. The caller may
+ * close the descriptor of such an operation at once.
+ *
+ * An OP_CLOSE is never taken back: its descriptor is the engine's, and gets
+ * closed, whatever res says. All else that is local is done even if the
+ * deadline has passed, since it waits for nobody. An operation that needs a
+ * worker where no thread can be started has res -ENOMEM.
  *
  * Return: 0 if every op has a res (look at each), or negative errno if the
  * batch could not be run at all; then every res says what happened to it.

@@ -9,12 +9,21 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
+/*
+ * The table of descriptors doubles when it is full. If other tasks share it (a
+ * second thread is enough), each doubling waits for an RCU grace period: 2000
+ * opens in a fresh process take 32.6 ms then, and 11.2 ms with the one step of
+ * fds_reserve(). Alone they take 1.97 ms and 1.34 ms. (The step itself: 1 us.)
+ *
+ * Closing 500 duplicates takes 0.140 us each by close(2), 0.067 us each by
+ * close_range(2), in one call.
+ */
+
 #define RUN_MIN 2 /* descriptors: from here on close_range(2) is faster */
 
 /*
- * The lowest free number, and the table grown to hold @n from there on. Numbers
- * beyond that are taken already if there are holes below them, and then the
- * table has room for them.
+ * Grows the table to hold @n from the lowest free number on. If some of these
+ * numbers are taken, the opens go beyond; then it is one more doubling.
  */
 int fds_reserve(size_t n)
 {

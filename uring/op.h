@@ -46,7 +46,8 @@ struct op {
 	union {
 		struct {
 			const char *path;
-			int flags;	  /* O_CLOEXEC is always added */
+			int flags;	  /* O_CLOEXEC is always added; what
+					     is created has mode 0600 */
 			uint32_t resolve; /* RESOLVE_*, 0 to use openat(2) */
 		} open;
 		struct {

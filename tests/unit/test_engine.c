@@ -354,6 +354,14 @@ ON_EACH(a_cancel_stops_nothing_that_gives_back)
 			 -ECANCELED);
 }
 
+ON_EACH(a_cancel_can_be_taken_without_a_batch)
+{
+	assert_false(engine_take_cancel(engine));
+	engine_cancel(engine);
+	assert_true(engine_take_cancel(engine));
+	assert_false(engine_take_cancel(engine));
+}
+
 static void *use_engine(void *arg)
 {
 	int dir = make_files(MANY);
@@ -484,6 +492,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(after_the_deadline_local_work_is_done_all_the_same),
 	cmocka_unit_test(a_cancel_hits_the_next_batch_once),
 	cmocka_unit_test(a_cancel_stops_nothing_that_gives_back),
+	cmocka_unit_test(a_cancel_can_be_taken_without_a_batch),
 	cmocka_unit_test(an_engine_may_move_between_threads),
 	cmocka_unit_test(too_many_descriptors_fail_one_by_one),
 	cmocka_unit_test(the_status_fits_the_back_end),
