@@ -223,7 +223,7 @@ def initramfs(args, tree):
 def boot(tree, image, results, limit):
     kernel = glob.glob(os.path.join(tree, "boot/vmlinuz-*"))[0]
     command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi",
-               "-cpu", "max", "-smp", "2", "-m", "1024",
+               "-cpu", "max", "-smp", "1", "-m", "1024",
                "-nodefaults", "-display", "none", "-no-reboot",
                "-serial", "stdio", "-serial", f"file:{results}",
                "-kernel", kernel, "-initrd", image,
