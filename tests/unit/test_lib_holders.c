@@ -7,6 +7,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* The linker sends the library's proc_is_dying() here (--wrap). */
+bool __real_proc_is_dying(pid_t pid);
+bool __wrap_proc_is_dying(pid_t pid);
+
+static pid_t dying; /* this one is, they say */
+static unsigned judged;
+
+bool __wrap_proc_is_dying(pid_t pid)
+{
+	judged++;
+	return pid == dying || __real_proc_is_dying(pid);
+}
+
 static struct glk_context *context;
 static struct glk_guest *guest;
 
@@ -197,6 +210,44 @@ static void who_is_not_in_the_way_is_not_blamed(void **state)
 	kit_end(&g);
 }
 
+/* One of two: there is no use in waiting for the other. */
+static void who_is_dying_does_not_hide_who_is_not(void **state)
+{
+	struct kit_stranger s[2] = { { .path = kit_file("dying", 0),
+				       .type = F_RDLCK,
+				       .command = F_OFD_SETLK } };
+
+	(void)state;
+	s[1] = s[0];
+	kit_stranger(&s[0]);
+	kit_stranger(&s[1]);
+	for (int i = 0; i < 2; i++) {
+		dying = s[i].pid;
+		judged = 0;
+		refusal(s[0].path, 0);
+		assert_int_equal(judged, 2); /* one look, at both */
+	}
+	dying = 0;
+	kit_stranger_end(&s[0]);
+	kit_stranger_end(&s[1]);
+}
+
+static void who_is_dying_is_waited_for_and_then_named(void **state)
+{
+	struct kit_stranger s = { .path = kit_file("dying-alone", 0),
+				  .type = F_WRLCK,
+				  .command = F_OFD_SETLK };
+
+	(void)state;
+	kit_stranger(&s);
+	dying = s.pid;
+	judged = 0;
+	assert_stranger(refusal(s.path, 0), &s);
+	assert_true(judged > 2);
+	dying = 0;
+	kit_stranger_end(&s);
+}
+
 static void a_lock_of_nobody_is_somebodys(void **state)
 {
 	const char *path = kit_file("flying", 0);
@@ -340,6 +391,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_guest_is_named_by_its_capsule),
 	TEST(all_of_many_holders_are_named),
 	TEST(who_is_not_in_the_way_is_not_blamed),
+	TEST(who_is_dying_does_not_hide_who_is_not),
+	TEST(who_is_dying_is_waited_for_and_then_named),
 	TEST(a_lock_of_nobody_is_somebodys),
 	TEST(a_guest_of_this_process_refuses_at_once),
 	TEST(a_guest_that_is_being_acquired_here_is_no_stranger),

@@ -173,6 +173,21 @@ static void a_close_that_hangs_ends_in_time(void **state)
 	assert_int_equal(kit_try(context, paths[0], 0), 0);
 }
 
+/* The stat is given up, and the close must not be waited for either. */
+static void a_stat_and_a_close_that_hang_end_in_time(void **state)
+{
+	const char *paths[] = { slowfs_path(fs, 9), test_file("hung", 0) };
+
+	(void)state;
+	glk_context_set_timeout(context, SOON_MS);
+	knobs->hang_stat = knobs->hang_flush = true;
+	assert_int_equal(kit_attach(guest, paths, 2), -ETIME);
+	assert_free(paths[1]);
+	slowfs_calm(fs);
+	glk_context_set_timeout(context, 30000);
+	assert_int_equal(kit_try(context, paths[0], 0), 0);
+}
+
 static void many_round_trips_overlap(void **state)
 {
 	struct glk_disk disks[40];
@@ -289,6 +304,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_stat_that_hangs_ends_in_time_by_any_path),
 	TEST(a_lock_that_hangs_ends_in_time_by_any_path),
 	TEST(a_close_that_hangs_ends_in_time),
+	TEST(a_stat_and_a_close_that_hang_end_in_time),
 	TEST(many_round_trips_overlap),
 	TEST(a_server_that_hangs_does_not_keep_a_detach),
 	TEST(an_unlock_that_hangs_ends_in_time),
