@@ -217,7 +217,34 @@ static void a_link_that_is_turned_meanwhile_is_followed_anew(void **state)
 	assert_held(b);
 }
 
-static void delete (void)
+static void replace_target(void)
+{
+	assert_int_equal(rename(kit_file("far/new", 0),
+				test_file("far/image", -1)),
+			 0);
+}
+
+/* Its own directory, which two other disks share, does not change. */
+static void a_target_that_is_replaced_meanwhile_is_noticed(void **state)
+{
+	const char *paths[] = { kit_file("near/a", -1), kit_file("near/b", -1),
+				kit_file("near/link", -1) };
+
+	(void)state;
+	assert_int_equal(mkdir(test_file("near", -1), 0700), 0);
+	assert_int_equal(mkdir(test_file("far", -1), 0700), 0);
+	kit_file("near/a", 0);
+	kit_file("near/b", 0);
+	kit_file("far/image", 0);
+	assert_int_equal(symlink("../far/image", paths[2]), 0);
+	usleep(10000);
+	behind(OP_LOCK, replace_target, 1);
+	assert_int_equal(kit_attach(guest, paths, 3), 0);
+	assert_int_equal(hook.left, 0);
+	assert_held(test_file("far/image", -1));
+}
+
+static void take_away(void)
 {
 	assert_int_equal(unlink(test_file("doomed", -1)), 0);
 }
@@ -227,7 +254,7 @@ static void a_file_that_is_deleted_meanwhile_is_missing(void **state)
 	const char *path = kit_file("doomed", 0);
 
 	(void)state;
-	behind(OP_LOCK, delete, 1);
+	behind(OP_LOCK, take_away, 1);
 	assert_int_equal(guest_attach(guest, path, 0), -ENOENT);
 	assert_says(context, path);
 }
@@ -335,6 +362,39 @@ static void a_lock_that_fades_in_the_grace_is_taken(void **state)
 	assert_current(path);
 }
 
+static const char *contended;
+
+/* Another manager of the same guest gets it. */
+static void attach_as_another(void)
+{
+	struct glk_context *theirs = guest_context();
+	const struct glk_guest_info *info = NULL;
+	struct glk_guest *same = NULL;
+	char uuid[UUID_STRLEN + 1];
+
+	hook.fn = NULL;
+	let_go();
+	uuid_format(&guest->who.uuid, uuid);
+	assert_int_equal(glk_guest_adopt(theirs, uuid, &same), 0);
+	assert_int_equal(guest_attach(same, contended, 0), 0);
+	assert_int_equal(glk_guest_info(same, &info), 0);
+	assert_int_equal(info->n_leases, 1);
+	glk_guest_free(same);
+	glk_context_free(theirs);
+}
+
+static void what_another_manager_takes_meanwhile_is_the_guests(void **state)
+{
+	(void)state;
+	contended = kit_file("contended", 0);
+	kit_lock_in_flight(contended, flying);
+	behind(OP_LOCK, attach_as_another, 1);
+	hook.from = 1;
+	assert_int_equal(guest_attach(guest, contended, 0), 0);
+	assert_null(hook.fn);
+	assert_current(contended);
+}
+
 static void without_time_there_is_no_grace(void **state)
 {
 	const char *path = kit_file("at-once", 0);
@@ -432,12 +492,14 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_file_that_is_always_replaced_is_given_up),
 	TEST(a_directory_that_is_replaced_meanwhile_is_opened_anew),
 	TEST(a_link_that_is_turned_meanwhile_is_followed_anew),
+	TEST(a_target_that_is_replaced_meanwhile_is_noticed),
 	TEST(a_file_that_is_deleted_meanwhile_is_missing),
 	TEST(an_operation_that_fails_takes_nothing),
 	TEST(a_cancel_between_two_acts_takes_nothing),
 	TEST(a_cancel_that_is_too_late_ends_the_next_call),
 	TEST(a_cancel_ends_the_grace),
 	TEST(a_lock_that_fades_in_the_grace_is_taken),
+	TEST(what_another_manager_takes_meanwhile_is_the_guests),
 	TEST(without_time_there_is_no_grace),
 	TEST(a_successor_refuses_and_leaves_the_owners_byte_alone),
 	TEST(what_is_held_is_what_the_path_names),

@@ -191,6 +191,40 @@ static void a_refusal_names_the_holder_though_we_cannot_read_ours(void **state)
 	kit_end(&g);
 }
 
+/* The guest has dropped the lock of a lease that is still recorded. */
+static void drop_lock(void)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+
+	assert_int_equal(__real_capsule_list(guest->capsule, DEADLINE_NEVER,
+					     &contents),
+			 0);
+	assert_int_equal(contents.n_leases, 1);
+	assert_int_equal(capsule_unlock(&contents.leases[0]), 0);
+	capsule_contents_done(&contents);
+}
+
+static void a_lease_that_is_not_held_is_not_ours(void **state)
+{
+	static const unsigned flags[] = { 0, GLK_DISK_SHARED };
+	const char *path = kit_file("dropped", 0);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		int fd;
+
+		assert_int_equal(guest_attach(guest, path, flags[i]), 0);
+		drop_lock();
+		assert_free(path);
+		fd = kit_lock(path, 0, F_WRLCK);
+		assert_int_equal(guest_attach(guest, path, flags[i]), -EBUSY);
+		close(fd);
+		assert_int_equal(guest_attach(guest, path, flags[i]), 0);
+		assert_held(path);
+		assert_int_equal(guest_detach(guest, path), 0);
+	}
+}
+
 /* It may be ours: then refusing is a nuisance, and success would be a lie. */
 static void a_disk_that_may_be_ours_is_refused(void **state)
 {
@@ -251,6 +285,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_relative_path_is_recorded_absolute),
 	TEST(an_exclusive_disk_does_not_need_the_guests_leases),
 	TEST(a_refusal_names_the_holder_though_we_cannot_read_ours),
+	TEST(a_lease_that_is_not_held_is_not_ours),
 	TEST(a_disk_that_may_be_ours_is_refused),
 	TEST(a_shared_disk_that_may_be_ours_is_not_taken_twice),
 	TEST(a_guest_that_goes_meanwhile_is_gone),

@@ -17,7 +17,7 @@
  * gets there. What is asserted is that a call ends at all: the server hangs
  * until the test lets it go, so a thread that waits for it waits for ever.
  */
-#define SOON_MS 40
+#define SOON_MS 25
 
 static struct slowfs *fs;
 static struct slowfs_knobs *knobs;
@@ -127,6 +127,7 @@ static void each_way_ends(atomic_bool *hang)
 	for (unsigned i = 0; i < 6; i++) {
 		glk_context_set_timeout(context, SOON_MS);
 		*hang = true;
+		assert_int_equal(guest_attach(guest, way(i), 0), -ETIME);
 		assert_int_equal(attach_beside(i), -ETIME);
 		assert_says(context, "did not answer within the time limit");
 		slowfs_calm(fs);
