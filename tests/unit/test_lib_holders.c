@@ -248,6 +248,23 @@ static void who_is_dying_is_waited_for_and_then_named(void **state)
 	kit_stranger_end(&s);
 }
 
+static void a_guest_that_is_dying_is_waited_for_and_then_named(void **state)
+{
+	const char *path = kit_file("dying-guest", 0);
+	struct kit_guest g = kit_run(context, 96, path, 0);
+
+	(void)state;
+	dying = g.pid;
+	judged = 0;
+	assert_guest(refusal(path, 0), 96, g.pid);
+	assert_true(judged > 2);
+	dying = 0;
+	judged = 0;
+	assert_guest(refusal(path, 0), 96, g.pid);
+	assert_int_equal(judged, 1);
+	kit_end(&g);
+}
+
 static void a_lock_of_nobody_is_somebodys(void **state)
 {
 	const char *path = kit_file("flying", 0);
@@ -393,6 +410,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(who_is_not_in_the_way_is_not_blamed),
 	TEST(who_is_dying_does_not_hide_who_is_not),
 	TEST(who_is_dying_is_waited_for_and_then_named),
+	TEST(a_guest_that_is_dying_is_waited_for_and_then_named),
 	TEST(a_lock_of_nobody_is_somebodys),
 	TEST(a_guest_of_this_process_refuses_at_once),
 	TEST(a_guest_that_is_being_acquired_here_is_no_stranger),

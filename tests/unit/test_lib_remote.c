@@ -118,13 +118,13 @@ static void take_and_give_back(unsigned i)
 	guest_detach(guest, test_file("local-b", -1));
 }
 
-static void each_way_ends(atomic_bool *hang)
+static void each_way_ends(atomic_bool *hang, unsigned step)
 {
 	char old[PATH_MAX];
 
 	assert_non_null(getcwd(old, sizeof(old)));
 	assert_int_equal(chdir(slowfs_dir(fs)), 0);
-	for (unsigned i = 0; i < 6; i++) {
+	for (unsigned i = 0; i < 6; i += step) {
 		glk_context_set_timeout(context, SOON_MS);
 		*hang = true;
 		assert_int_equal(guest_attach(guest, way(i), 0), -ETIME);
@@ -137,22 +137,42 @@ static void each_way_ends(atomic_bool *hang)
 	assert_int_equal(chdir(old), 0);
 }
 
+static void a_directory_may_be_a_link(void **state)
+{
+	const char *paths[] = { test_file("folder/disk10", -1),
+				test_file("folder/disk11", -1),
+				test_file("folder/disk12", -1) };
+
+	(void)state;
+	assert_int_equal(symlink(slowfs_dir(fs), test_file("folder", -1)), 0);
+	glk_context_set_timeout(context, SOON_MS);
+	knobs->hang_open = true;
+	assert_int_equal(kit_attach(guest, paths, 3), -ETIME);
+	assert_int_equal(guest_attach(guest, paths[0], 0), -ETIME);
+	slowfs_calm(fs);
+	glk_context_set_timeout(context, 30000);
+	assert_int_equal(kit_attach(guest, paths, 3), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(kit_try(context, slowfs_path(fs, 10 + i), 0),
+				 -EBUSY);
+}
+
 static void an_open_that_hangs_ends_in_time_by_any_path(void **state)
 {
 	(void)state;
-	each_way_ends(&knobs->hang_open);
+	each_way_ends(&knobs->hang_open, 1);
 }
 
 static void a_stat_that_hangs_ends_in_time_by_any_path(void **state)
 {
 	(void)state;
-	each_way_ends(&knobs->hang_stat);
+	each_way_ends(&knobs->hang_stat, 2);
 }
 
 static void a_lock_that_hangs_ends_in_time_by_any_path(void **state)
 {
 	(void)state;
-	each_way_ends(&knobs->hang_lock);
+	each_way_ends(&knobs->hang_lock, 2);
 }
 
 static void a_close_that_hangs_ends_in_time(void **state)
@@ -301,6 +321,7 @@ static void a_lock_that_only_the_server_knows_is_nobodys(void **state)
 
 static const struct CMUnitTest tests[] = {
 	TEST(a_link_is_followed_without_waiting),
+	TEST(a_directory_may_be_a_link),
 	TEST(an_open_that_hangs_ends_in_time_by_any_path),
 	TEST(a_stat_that_hangs_ends_in_time_by_any_path),
 	TEST(a_lock_that_hangs_ends_in_time_by_any_path),
