@@ -7,6 +7,7 @@
 #include "core/capsule/name.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <libmnl/libmnl.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -24,10 +25,10 @@
  * its chain and one entry comes twice, and one that goes away makes it skip an
  * entry. With 1000 capsules, and a process that makes and closes sockets as
  * fast as it can, 5 dumps in 100 were short of one. Therefore a dump of more
- * than one message is followed by another one with messages of another size,
- * so that what lies at a border in one does not in the other, and the union
- * counts: then, none in 3000. /proc/net/unix is the same walk in pages, and is
- * read alike.
+ * than one message is followed by others with messages of other sizes, so that
+ * what lies at a border in one does not in the next, until one has all that any
+ * has had, and nothing new; the union counts. On a quiet host that is the second
+ * one. /proc/net/unix is the same walk in pages, and is read alike.
  *
  * That file is for where sock_diag is absent (module unix_diag) or forbidden (a
  * sandbox). It has no peer and no owner. It is text which others write: '@'
@@ -40,9 +41,8 @@
 #define TEXT_SIZE 4096
 #define DUMP_TRIES 5
 
-static const size_t dump_sizes[] = { DUMP_SIZE, DUMP_SIZE * 5 / 8 };
-static const size_t text_sizes[] = { TEXT_SIZE, TEXT_SIZE * 5 / 8,
-				     TEXT_SIZE * 3 / 8 };
+/* Of the whole buffer, in eighths. */
+static const unsigned char sizes[] = { 8, 5, 7, 3, 6, 4, 8, 5 };
 
 struct discovery {
 	const struct uuid *uuid;
@@ -70,6 +70,38 @@ static int discovery_push(struct discovery *d, const struct capsule_entry *e)
 	}
 	d->entries[d->n++] = *e;
 	return 0;
+}
+
+static int compare_entry(const void *a, const void *b)
+{
+	const struct capsule_entry *x = a, *y = b;
+
+	return (x->ino > y->ino) - (x->ino < y->ino);
+}
+
+/* Sort those from @from on, and keep one of each. */
+static void discovery_unique(struct discovery *d, size_t from)
+{
+	size_t n = from;
+
+	if (d->n > from)
+		qsort(d->entries + from, d->n - from, sizeof(*d->entries),
+		      compare_entry);
+	for (size_t i = from; i < d->n; i++)
+		if (n == from || d->entries[n - 1].ino != d->entries[i].ino)
+			d->entries[n++] = d->entries[i];
+	d->n = n;
+}
+
+/* A walk has added to the first @known. Has it seen the very same ones? */
+static bool discovery_merge(struct discovery *d, size_t known)
+{
+	size_t seen;
+
+	discovery_unique(d, known);
+	seen = d->n - known;
+	discovery_unique(d, 0);
+	return seen == d->n && known == d->n;
 }
 
 /* @entry has everything but what the name says. */
@@ -186,7 +218,7 @@ static int diag_dump(struct discovery *d, void *buf, size_t size)
 }
 
 /* EINTR: NLM_F_DUMP_INTR, says libmnl, or a signal. */
-static int diag_dump_again(struct discovery *d, void *buf, size_t size)
+static int diag_walk(struct discovery *d, void *buf, size_t size)
 {
 	int r = -EAGAIN;
 
@@ -196,24 +228,6 @@ static int diag_dump_again(struct discovery *d, void *buf, size_t size)
 			break;
 	}
 	return r;
-}
-
-static int discover_diag(struct discovery *d)
-{
-	_cleanup_(freep) void *buf = NULL;
-
-	if (!feature_allowed(FEATURE_UNIX_DIAG))
-		return -EPROTONOSUPPORT;
-	buf = malloc(DUMP_SIZE);
-	if (!buf)
-		return -ENOMEM;
-	for (size_t i = 0; i < ARRAY_SIZE(dump_sizes); i++) {
-		int r = diag_dump_again(d, buf, dump_sizes[i]);
-
-		if (r <= 1)
-			return MIN(r, 0);
-	}
-	return 0;
 }
 
 /* "Num: RefCount Protocol Flags Type St Inode Path", all but Inode in hex. */
@@ -238,9 +252,8 @@ static void fclosep(FILE **file)
 		fclose(*file);
 }
 
-static int proc_read(struct discovery *d, size_t size)
+static int proc_walk(struct discovery *d, void *buf, size_t size)
 {
-	char buf[TEXT_SIZE];
 	_cleanup_(fclosep) FILE *file = NULL;
 	_cleanup_(freep) char *line = NULL;
 	size_t line_size = 0;
@@ -255,38 +268,40 @@ static int proc_read(struct discovery *d, size_t size)
 		r = proc_line(d, line, (size_t)len);
 	if (r == 0 && ferror(file))
 		r = -EIO;
-	return r;
+	return r < 0 ? r : INT_MAX;
+}
+
+/* @walk returns in how many messages it came, or negative errno. */
+static int discover_by(struct discovery *d, size_t size,
+		       int (*walk)(struct discovery *, void *, size_t))
+{
+	_cleanup_(freep) void *buf = malloc(size);
+
+	if (!buf)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		size_t known = d->n;
+		int r = walk(d, buf, size * sizes[i] / 8);
+
+		if (r < 0)
+			return r;
+		if ((discovery_merge(d, known) && i) || r <= 1)
+			break;
+	}
+	return 0;
+}
+
+static int discover_diag(struct discovery *d)
+{
+	if (!feature_allowed(FEATURE_UNIX_DIAG))
+		return -EPROTONOSUPPORT;
+	return discover_by(d, DUMP_SIZE, diag_walk);
 }
 
 static int discover_proc(struct discovery *d)
 {
 	discovery_done(d);
-	for (size_t i = 0; i < ARRAY_SIZE(text_sizes); i++) {
-		int r = proc_read(d, text_sizes[i]);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int compare_entry(const void *a, const void *b)
-{
-	const struct capsule_entry *x = a, *y = b;
-
-	return (x->ino > y->ino) - (x->ino < y->ino);
-}
-
-static void discovery_unique(struct discovery *d)
-{
-	size_t n = 0;
-
-	if (d->n)
-		qsort(d->entries, d->n, sizeof(*d->entries), compare_entry);
-	for (size_t i = 0; i < d->n; i++)
-		if (!n || d->entries[n - 1].ino != d->entries[i].ino)
-			d->entries[n++] = d->entries[i];
-	d->n = n;
+	return discover_by(d, TEXT_SIZE, proc_walk);
 }
 
 int capsule_discover(const struct uuid *uuid,
@@ -295,9 +310,12 @@ int capsule_discover(const struct uuid *uuid,
 	_cleanup_(discovery_done) struct discovery d = { .uuid = uuid };
 	int r = discover_diag(&d);
 
-	if (r < 0 && discover_proc(&d) < 0)
-		return r;
-	discovery_unique(&d);
+	if (r < 0) {
+		int e = discover_proc(&d);
+
+		if (e < 0)
+			return e == -ENOMEM ? e : r;
+	}
 	*ret_entries = TAKE_PTR(d.entries);
 	*ret_n = d.n;
 	return 0;
