@@ -50,7 +50,7 @@ const char *test_file(const char *name, off_t size);
 
 /*
  * An independent look at the kernel: may a stranger lock byte 0 of @path in
- * @type (F_RDLCK, F_WRLCK)? Opens its own description and leaves no lock.
+ * @type (F_RDLCK, F_WRLCK)? Takes none, so it is in nobody's way.
  */
 bool test_lockable(const char *path, short type);
 bool test_byte_lockable(const char *path, long byte, short type);

@@ -41,14 +41,12 @@ def flock(kind):
 
 
 def lockable(path, kind=fcntl.F_WRLCK):
-    """May a stranger lock byte 0? Leaves no lock."""
+    """May a stranger lock byte 0? Takes no lock."""
     flags = os.O_RDONLY if kind == fcntl.F_RDLCK else os.O_RDWR
     fd = os.open(path, flags | os.O_CLOEXEC)
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock(kind))
-        return True
-    except BlockingIOError:
-        return False
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, flock(kind))
+        return struct.unpack_from("h", answer)[0] == fcntl.F_UNLCK
     finally:
         os.close(fd)
 
