@@ -19,6 +19,7 @@
 
 #define SOON_MS 30    /* a deadline that is meant to pass */
 #define LATE_MS 10000 /* one that is not */
+#define TRIES 100     /* of what a rename on the host may disturb */
 
 static inline struct op op_open(int dir, const char *path, int flags)
 {

@@ -275,14 +275,33 @@ ON_EACH(an_empty_batch_is_done_at_once)
 	assert_int_equal(engine_run(engine, NULL, 0, 0), 0);
 }
 
-ON_EACH(warm_local_work_starts_no_thread)
+static unsigned workers_for_warm(const char *backend, int dir)
 {
-	int dir = make_files(MANY);
+	struct engine *engine = engine_of(backend, 0);
+	unsigned n;
 
 	open_files(engine, dir, MANY);
 	close_files(engine, MANY);
-	if (openat2_works())
-		assert_int_equal(workers_started(engine), 0);
+	n = openat2_works() ? workers_started(engine) : 0;
+	engine_free(engine);
+	return n;
+}
+
+/* But now and then: a rename on the host makes the kernel distrust its cache.
+ */
+static void warm_local_work_starts_no_thread(void **state)
+{
+	static const char *const backends[] = { "syscall", "uring" };
+	int dir = make_files(MANY);
+
+	(void)state;
+	for (size_t i = 0; i < 1U + uring_possible(); i++) {
+		unsigned started = 1;
+
+		for (int k = 0; k < TRIES && started; k++)
+			started = workers_for_warm(backends[i], dir);
+		assert_int_equal(started, 0);
+	}
 	close(dir);
 }
 

@@ -40,6 +40,18 @@ static void the_best_flags_are_used(void **state)
 	ring_free(ring);
 }
 
+/*
+ * A rename anywhere on the host makes the kernel give up a cached walk: that
+ * answer is right, too, but not always.
+ */
+static void run_opens(struct ring *ring, size_t n)
+{
+	assert_int_equal(ring_run_opens(ring, ops, n), 0);
+	for (size_t i = 0; i < n; i++)
+		for (int k = 0; k < TRIES && ops[i].res == -EAGAIN; k++)
+			assert_int_equal(ring_run_opens(ring, &ops[i], 1), 0);
+}
+
 static void more_opens_than_entries_are_all_answered(void **state)
 {
 	const char *path = test_file("f", 0);
@@ -48,7 +60,7 @@ static void more_opens_than_entries_are_all_answered(void **state)
 	(void)state;
 	for (size_t i = 0; i < MANY; i++)
 		ops[i] = op_open(AT_FDCWD, i % 3 ? path : "/absent", O_RDWR);
-	assert_int_equal(ring_run_opens(ring, ops, MANY), 0);
+	run_opens(ring, MANY);
 	for (size_t i = 0; i < MANY; i++) {
 		if (i % 3) {
 			assert_true(ops[i].res >= 0);
@@ -100,7 +112,7 @@ static void a_prepare_that_fails_stops_no_other(void **state)
 	too_long[PATH_MAX] = '\0';
 	for (size_t i = 0; i < 9; i++)
 		ops[i] = op_open(AT_FDCWD, i % 2 ? too_long : path, O_RDWR);
-	assert_int_equal(ring_run_opens(ring, ops, 9), 0);
+	run_opens(ring, 9);
 	for (size_t i = 0; i < 9; i++) {
 		if (i % 2) {
 			assert_int_equal(ops[i].res, -ENAMETOOLONG);
