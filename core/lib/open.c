@@ -21,11 +21,15 @@
  * second round is for what leads out of an armed place, and for hosts whose
  * sandbox knows no openat2(2).
  *
+ * Thousands of files fall out of the processor's cache between open and stat,
+ * so they are taken a piece at a time, unless they are to overlap on workers.
+ *
  * An open with O_NONBLOCK that would break somebody's lease (F_SETLEASE) is
  * -EAGAIN, and has told the holder to give it up. Then a worker waits for that.
  */
 
 #define RESERVE_FROM 64 /* disks */
+#define PIECE 256
 #define RESOLVE_INSIDE (RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
 
 static bool any_remote(const struct take *t)
@@ -252,8 +256,16 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
+static int open_and_stat(struct take *t, const struct txn_act *acts, size_t n)
+{
+	int r = open_all(t, acts, n);
+
+	return r ? r : stat_opened(t, acts, n);
+}
+
 int take_open(struct take *t, const struct txn_act *acts, size_t n)
 {
+	size_t piece = any_remote(t) ? n : PIECE;
 	int r = 0;
 
 	if (t->places.n && !t->places_opened) {
@@ -262,7 +274,7 @@ int take_open(struct take *t, const struct txn_act *acts, size_t n)
 		if (!r && t->n >= RESERVE_FROM)
 			r = engine_reserve(t->context->engine, t->n);
 	}
-	if (!r)
-		r = open_all(t, acts, n);
-	return r ? r : stat_opened(t, acts, n);
+	for (size_t i = 0; i < n && !r; i += piece)
+		r = open_and_stat(t, acts + i, MIN(piece, n - i));
+	return r;
 }
