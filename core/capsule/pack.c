@@ -61,9 +61,23 @@ struct packing {
 	struct message head;
 	uint8_t wire[MESSAGE_HEAD_SIZE];
 	struct iovec iov[1 + QUEUE_FDS_MAX];
+	size_t n_iov;
 	int fds[QUEUE_FDS_MAX];
 	size_t n_fds;
 };
+
+/* The records of one push lie behind each other. */
+static void add_bytes(struct packing *p, const struct pack_item *item)
+{
+	struct iovec *last = &p->iov[p->n_iov - 1];
+
+	if ((uint8_t *)last->iov_base + last->iov_len == item->raw)
+		last->iov_len += item->size;
+	else
+		p->iov[p->n_iov++] =
+			(struct iovec){ (void *)item->raw, item->size };
+	p->head.body_size += (uint32_t)item->size;
+}
 
 static void pack_items(struct packing *p, const struct pack_item *items,
 		       size_t n)
@@ -73,11 +87,10 @@ static void pack_items(struct packing *p, const struct pack_item *items,
 		.n_records = (uint32_t)n,
 		.id = message_id(),
 	};
-	for (size_t i = 0; i < n; i++) {
-		p->iov[1 + i] =
-			(struct iovec){ (void *)items[i].raw, items[i].size };
-		p->head.body_size += (uint32_t)items[i].size;
-	}
+	p->iov[0] = (struct iovec){ p->wire, sizeof(p->wire) };
+	p->n_iov = 1;
+	for (size_t i = 0; i < n; i++)
+		add_bytes(p, &items[i]);
 	p->head.in_memfd = p->head.body_size > INLINE_MAX;
 	/* The first place is the memfd's. */
 	p->n_fds = p->head.in_memfd;
@@ -87,7 +100,6 @@ static void pack_items(struct packing *p, const struct pack_item *items,
 		p->n_fds += items[i].n_fds;
 	}
 	message_encode(&p->head, p->wire);
-	p->iov[0] = (struct iovec){ p->wire, sizeof(p->wire) };
 }
 
 int pack_send(int a, const struct pack_item *items, size_t n)
@@ -100,8 +112,8 @@ int pack_send(int a, const struct pack_item *items, size_t n)
 		return -EINVAL;
 	pack_items(&p, items, n);
 	if (!p.head.in_memfd)
-		return queue_send(a, p.iov, 1 + n, p.fds, p.n_fds);
-	r = sealed_new(&p.iov[1], (int)n, &body);
+		return queue_send(a, p.iov, p.n_iov, p.fds, p.n_fds);
+	r = sealed_new(&p.iov[1], (int)p.n_iov - 1, &body);
 	if (r)
 		return r == SEALED_E_NOFILE ? QUEUE_E_NOFILE : r;
 	p.fds[0] = body;

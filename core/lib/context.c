@@ -34,6 +34,7 @@ GLK_EXPORT void glk_context_free(struct glk_context *context)
 	conflict_clear(&context->conflicts);
 	conflict_clear(&context->holders);
 	free(context->message);
+	free(context->scratch);
 	engine_free(context->engine);
 	mounts_free(context->mounts);
 	free(context);
@@ -74,6 +75,20 @@ int context_begin(struct glk_context *context)
 	if (engine_take_cancel(context->engine))
 		return context_fail(context, -ECANCELED, "cancelled");
 	return 0;
+}
+
+void *context_scratch(struct glk_context *context, size_t n, size_t size)
+{
+	size_t bytes;
+
+	if (__builtin_mul_overflow(n, size, &bytes))
+		return NULL;
+	if (bytes > context->scratch_size) {
+		free(context->scratch);
+		context->scratch = malloc(bytes);
+		context->scratch_size = context->scratch ? bytes : 0;
+	}
+	return context->scratch ? memset(context->scratch, 0, bytes) : NULL;
 }
 
 int context_fail(struct glk_context *context, int error, const char *format,

@@ -108,14 +108,19 @@ static void close_parked(struct take *t)
 static int make_absolute(struct capsule_parcel *parcels, size_t n,
 			 struct name_store *store)
 {
+	_cleanup_(freep) char *cwd = NULL;
+
 	for (size_t i = 0; i < n; i++) {
 		char *path;
 
 		if (parcels[i].path[0] == '/')
 			continue;
-		if (!store->names)
+		if (!store->names) {
 			store->names = calloc(n, sizeof(*store->names));
-		path = store->names ? path_absolute(parcels[i].path) : NULL;
+			cwd = getcwd(NULL, 0);
+		}
+		path = store->names ? path_absolute_in(cwd, parcels[i].path)
+				    : NULL;
 		if (!path)
 			return -ENOMEM;
 		store->names[store->n++] = path;

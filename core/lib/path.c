@@ -11,11 +11,18 @@
 char *path_absolute(const char *path)
 {
 	_cleanup_(freep) char *cwd = NULL;
+
+	if (path[0] != '/')
+		cwd = getcwd(NULL, 0);
+	return path_absolute_in(cwd, path);
+}
+
+char *path_absolute_in(const char *cwd, const char *path)
+{
 	char *full = NULL;
 
 	if (path[0] == '/')
 		return strdup(path);
-	cwd = getcwd(NULL, 0);
 	if (!cwd || strlen(cwd) + 1 + strlen(path) > CAPSULE_PATH_MAX)
 		return strdup(path);
 	while (!strncmp(path, "./", 2))

@@ -22,22 +22,22 @@ static void take_done(struct take *t)
 	places_done(&t->places);
 	conflict_clear(&t->refused);
 	free(t->refused_items);
-	free(t->arrays);
 	free(t->mine);
 }
 
-/* One allocation: for a single disk, allocating is what costs. */
+/* One block: for a single disk, allocating is what costs. */
 static int take_alloc(struct take *t)
 {
 	size_t room = t->n + 1;
 	char *at;
 
-	at = zalloc(room, 2 * sizeof(*t->ops) + sizeof(*t->events) +
-				  sizeof(*t->slots) + 2 * sizeof(*t->op_items) +
-				  sizeof(*t->fds));
+	at = context_scratch(t->context, room,
+			     2 * sizeof(*t->ops) + sizeof(*t->events) +
+				     sizeof(*t->slots) +
+				     2 * sizeof(*t->op_items) +
+				     sizeof(*t->fds));
 	if (!at)
 		return -ENOMEM;
-	t->arrays = at;
 	t->ops = (struct op *)at;
 	t->events = (struct txn_event *)(t->ops + 2 * room);
 	t->slots = (struct take_slot *)(t->events + room);

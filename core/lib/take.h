@@ -27,11 +27,10 @@ struct take {
 	struct glk_context *context;
 	struct txn *txn;
 	size_t n;
-	void *arrays; /* the memory of the next five */
-	struct take_slot *slots;
-	struct op *ops;	    /* two for each item */
-	uint32_t *op_items; /* scratch: what an op or an ask belongs to */
-	int *fds;	    /* scratch: descriptors to close */
+	struct take_slot *slots; /* these five are the context's scratch */
+	struct op *ops;		 /* two for each item */
+	uint32_t *op_items;	 /* scratch: what an op or an ask belongs to */
+	int *fds;		 /* scratch: descriptors to close */
 	struct txn_event *events;
 	size_t n_events;
 	struct places places;
