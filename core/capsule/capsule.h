@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/uuid.h"
+#include "core/lease/handover.h"
 #include "core/lease/resource.h"
 
 #include <stdbool.h>
@@ -68,7 +69,8 @@ struct capsule_parcel {
 struct capsule_lease {
 	int fds[CAPSULE_POINTS_MAX]; /* duplicates, owned by the contents */
 	uint8_t n_fds;
-	bool held;    /* every descriptor holds its byte, in `mode` */
+	bool held; /* every descriptor holds its disk, in `mode` */
+	enum role role;
 	bool same_id; /* fds[0] is the inode that the record says */
 	enum res_type type;
 	enum res_mode mode;

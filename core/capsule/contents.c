@@ -28,6 +28,7 @@ static int take_lease(struct stock_item *item, struct capsule_lease *lease)
 	*lease = (struct capsule_lease){
 		.n_fds = record->n_fds,
 		.held = item->truth == STOCK_HELD,
+		.role = item->role,
 		.same_id = item->same_id,
 		.type = record->type,
 		.mode = record->mode,
@@ -128,9 +129,13 @@ void capsule_contents_done(struct capsule_contents *contents)
 	*contents = CAPSULE_CONTENTS_NULL;
 }
 
-static int unlock(int fd, long byte)
+static int unlock(int fd, long start, long len)
 {
-	struct flock lock = { .l_type = F_UNLCK, .l_start = byte, .l_len = 1 };
+	struct flock lock = {
+		.l_type = F_UNLCK,
+		.l_start = start,
+		.l_len = len,
+	};
 
 	return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
@@ -140,9 +145,10 @@ int capsule_unlock(struct capsule_lease *lease)
 	int r = 0;
 
 	for (unsigned i = 0; i < lease->n_fds && !r; i++) {
-		r = unlock(lease->fds[i], LOCK_BYTE_OWNER);
+		r = unlock(lease->fds[i], LOCK_HANDOVER_START,
+			   LOCK_HANDOVER_LEN);
 		if (!r)
-			r = unlock(lease->fds[i], LOCK_BYTE_SUCCESSOR);
+			r = unlock(lease->fds[i], LOCK_BYTE_OWNER, 1);
 	}
 	return r;
 }

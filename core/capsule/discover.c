@@ -27,8 +27,8 @@
  * fast as it can, 5 dumps in 100 were short of one. Therefore a dump of more
  * than one message is followed by others with messages of other sizes, so that
  * what lies at a border in one does not in the next, until one has all that any
- * has had, and nothing new; the union counts. On a quiet host that is the second
- * one. /proc/net/unix is the same walk in pages, and is read alike.
+ * has had, and nothing new; the union counts. On a quiet host that is the
+ * second one. /proc/net/unix is the same walk in pages, and is read alike.
  *
  * That file is for where sock_diag is absent (module unix_diag) or forbidden (a
  * sandbox). It has no peer and no owner. It is text which others write: '@'

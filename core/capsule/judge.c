@@ -15,9 +15,9 @@
  * (No care helps against a file of a FUSE server that the guest runs itself:
  * it can stall close(2) of the descriptor, so whoever received one.)
  *
- * "Dead" is what compaction may drop, so it must be certain. A lock on the
- * successor's byte, one in another mode, and an answer that could not be had
- * keep a record alive without its being held.
+ * "Dead" is what compaction may drop, so it must be certain. The bytes of a
+ * hand-over, a lock in another mode, and an answer that could not be had keep a
+ * record alive without its being held.
  *
  * A crash of a compaction leaves leases twice. They are found by file. One of
  * two may go only if the other one is held.
@@ -46,26 +46,47 @@ static bool is_mere_path(int fd)
 	return flags >= 0 && flags & O_PATH;
 }
 
-static bool is_free(int fd, long byte, struct truth_fs *fs)
+static bool holds(int fd, long byte, struct truth_fs *fs)
 {
 	short type;
 
-	return truth_held_on(fs, fd, byte, &type) == 0 && type == F_UNLCK;
+	return !truth_held_on(fs, fd, byte, &type) && type != F_UNLCK;
+}
+
+/*
+ * What does it hold? An exclusive lock is the whole answer; only what has less
+ * is asked for more.
+ */
+static enum role role_of(int fd, enum res_mode mode, short owner,
+			 struct truth_fs *fs)
+{
+	struct held_bytes held = {};
+
+	if (owner == F_WRLCK)
+		held.owner = HELD_WRITE;
+	else if (owner == F_RDLCK)
+		held.owner = HELD_READ;
+	if (mode == RES_EXCLUSIVE && owner != F_WRLCK) {
+		held.successor = holds(fd, LOCK_BYTE_SUCCESSOR, fs);
+		held.writer = holds(fd, LOCK_BYTE_WRITER, fs);
+		held.predecessor = holds(fd, LOCK_BYTE_PREDECESSOR, fs);
+	}
+	return handover_role(mode, &held);
 }
 
 static enum stock_truth truth_of(int fd, enum res_mode mode,
-				 struct truth_fs *fs)
+				 struct truth_fs *fs, enum role *ret_role)
 {
-	short want = mode == RES_EXCLUSIVE ? F_WRLCK : F_RDLCK, type;
-	int r = truth_held_on(fs, fd, LOCK_BYTE_OWNER, &type);
+	short owner;
+	int r = truth_held_on(fs, fd, LOCK_BYTE_OWNER, &owner);
 
+	*ret_role = ROLE_NONE;
 	if (r < 0)
 		return is_mere_path(fd) ? STOCK_DEAD : STOCK_ALIVE;
-	if (type == want)
+	*ret_role = role_of(fd, mode, owner, fs);
+	if (role_holds(*ret_role))
 		return STOCK_HELD;
-	if (type != F_UNLCK)
-		return STOCK_ALIVE;
-	return is_free(fd, LOCK_BYTE_SUCCESSOR, fs) ? STOCK_DEAD : STOCK_ALIVE;
+	return *ret_role || owner != F_UNLCK ? STOCK_ALIVE : STOCK_DEAD;
 }
 
 /* Return: false if a descriptor can bear no lock. */
@@ -75,13 +96,16 @@ static bool judge_item(struct stock_item *item, struct truth_fs *fs)
 
 	for (unsigned i = 0; i < item->record.n_fds; i++) {
 		enum stock_truth truth;
+		enum role role;
 		struct res_id id;
 
 		if (!get_file(item->fds[i], &id, fs))
 			return false;
 		if (!i)
 			item->id = id;
-		truth = truth_of(item->fds[i], item->record.mode, fs);
+		truth = truth_of(item->fds[i], item->record.mode, fs, &role);
+		if (!i)
+			item->role = role;
 		n_held += truth == STOCK_HELD;
 		n_dead += truth == STOCK_DEAD;
 	}

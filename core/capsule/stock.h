@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/capsule/queue.h"
+#include "core/lease/handover.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,7 +29,7 @@ struct stock_message {
 enum stock_truth {
 	STOCK_DEAD,  /* no descriptor holds any lock of ours */
 	STOCK_ALIVE, /* holds something else than recorded, or who knows */
-	STOCK_HELD,  /* every descriptor holds byte 0 in the recorded mode */
+	STOCK_HELD,  /* every descriptor's role is one that may use the disk */
 };
 
 struct stock_item {
@@ -36,6 +37,7 @@ struct stock_item {
 	int *fds;	      /* ditto; -1 where somebody took one */
 	size_t outer;
 	enum stock_truth truth;
+	enum role role; /* of fds[0] */
 	bool duplicate; /* another item has this file, and as truly */
 	bool spare;	/* dead, or a duplicate of one that is held */
 	bool same_id;

@@ -37,10 +37,14 @@ struct res_id {
 /*
  * The bytes of a lock point. 0 is virtlockd's too, so that mixed fleets
  * exclude each other. Byte 1 is libvirt's, 100-104 and 200-204 are QEMU's:
- * never touched.
+ * never touched. 2 to 4 are held during a migration only, see handover.h.
  */
 #define LOCK_BYTE_OWNER 0
-#define LOCK_BYTE_SUCCESSOR 2
+#define LOCK_BYTE_SUCCESSOR 2	/* the destination */
+#define LOCK_BYTE_WRITER 3	/* the side that may write */
+#define LOCK_BYTE_PREDECESSOR 4 /* the source */
+#define LOCK_HANDOVER_START LOCK_BYTE_SUCCESSOR
+#define LOCK_HANDOVER_LEN 3
 
 static inline bool res_id_equal(struct res_id a, struct res_id b)
 {

@@ -24,8 +24,8 @@ enum txn_do {
 	_TXN_DO_NONE,
 	TXN_DO_OPEN,	/* open the path for the mode; tell type and id; an
 			   error leaves nothing open */
-	TXN_DO_LOCK,	/* take byte 0, then test that byte 2 is free;
-			   if 2 is not, drop 0 again and say TXN_BUSY */
+	TXN_DO_LOCK,	/* take byte 0; if shared, then test that nobody hands
+			   the disk over, else drop it and say TXN_BUSY */
 	TXN_DO_VERIFY,	/* does the path still name what the item has open? */
 	TXN_DO_INQUIRE, /* who holds it? an enum txn_holder */
 	TXN_DO_RECALL,	/* does this guest hold it already? txn_holder */
@@ -45,7 +45,7 @@ struct txn_act {
 
 /* How an act ended, beside 0 (done) and negative errno (unexpected). */
 enum {
-	TXN_BUSY = 1,	  /* LOCK: somebody else has the lock or byte 2 */
+	TXN_BUSY = 1,	  /* LOCK: somebody else has it, or hands it over */
 	TXN_REPLACED = 2, /* VERIFY: the path names another inode by now */
 };
 

@@ -11,9 +11,10 @@
 
 /*
  * One function an act. All acts of a kind go to the engine as one batch; an
- * item's descriptor lives in its slot. A lock and the test of the successor's
- * byte stand in one batch where locks are local, which the engine runs in
- * order; where they are a round trip they are two batches, each overlapping.
+ * item's descriptor lives in its slot. A shared lock and the test that nobody
+ * hands the disk over stand in one batch where locks are local, which the
+ * engine runs in order; where they are a round trip they are two batches, each
+ * overlapping, since operations on one descriptor must not.
  */
 
 #define SEARCH_MS 2000 /* for the holders of refused disks */
@@ -40,78 +41,106 @@ int take_run(struct take *t, size_t n)
 	return r;
 }
 
+static bool is_shared(const struct take *t, uint32_t item)
+{
+	return txn_item(t->txn, item)->mode == RES_SHARED;
+}
+
+/* @kind: OP_LOCK or OP_UNLOCK, or OP_QUERY for the bytes of a hand-over. */
 static void prepare_lock(struct take *t, uint32_t item, struct op *op,
-			 bool query)
+			 enum op_kind kind)
 {
 	const struct take_slot *slot = &t->slots[item];
-	bool shared = txn_item(t->txn, item)->mode == RES_SHARED;
+	bool query = kind == OP_QUERY;
 
 	*op = (struct op){
-		.kind = query ? OP_QUERY : OP_LOCK,
+		.kind = (uint8_t)kind,
 		.flags = take_flags(slot),
 		.fd = slot->fd,
 		.lock = {
-			.type = shared ? F_RDLCK : F_WRLCK,
-			.start = query ? LOCK_BYTE_SUCCESSOR : LOCK_BYTE_OWNER,
-			.len = 1,
+			.type = is_shared(t, item) ? F_RDLCK : F_WRLCK,
+			.start = query ? LOCK_HANDOVER_START : LOCK_BYTE_OWNER,
+			.len = query ? LOCK_HANDOVER_LEN : 1,
 		},
 	};
 }
 
-static int judge_lock(const struct op *lock, const struct op *query)
+static int judge_lock(const struct op *lock)
 {
-	if (lock->res == -EAGAIN || lock->res == -EACCES)
-		return TXN_BUSY;
-	if (lock->res)
-		return lock->res;
+	return lock->res == -EAGAIN || lock->res == -EACCES ? TXN_BUSY
+							    : lock->res;
+}
+
+static int judge_query(const struct op *query)
+{
 	if (query->res)
 		return query->res;
 	return query->lock.type == F_UNLCK ? 0 : TXN_BUSY;
 }
 
-/* Locks that were taken although the successor's byte is not free. */
+/* Does this act's query follow its lock, or is it run apart, or is there none?
+ */
+static bool asks(const struct take *t, const struct txn_act *act, bool apart)
+{
+	const struct take_slot *slot = &t->slots[act->item];
+
+	return is_shared(t, act->item) && slot->remote == apart;
+}
+
+static int query_apart(struct take *t, const struct txn_act *acts, size_t n,
+		       size_t first_event)
+{
+	size_t k = 0;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!asks(t, &acts[i], true) || t->events[first_event + i].res)
+			continue;
+		t->op_items[k] = (uint32_t)(first_event + i);
+		prepare_lock(t, acts[i].item, &t->ops[k++], OP_QUERY);
+	}
+	r = take_run(t, k);
+	for (size_t i = 0; i < k && !r; i++)
+		t->events[t->op_items[i]].res = judge_query(&t->ops[i]);
+	return r;
+}
+
+/* Locks that were taken of a disk that is being handed over. */
 static int drop_locks(struct take *t, const struct txn_act *acts, size_t n,
 		      size_t first_event)
 {
 	size_t k = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		if (t->events[first_event + i].res != TXN_BUSY)
-			continue;
-		prepare_lock(t, acts[i].item, &t->ops[k], false);
-		t->ops[k++].kind = OP_UNLOCK;
-	}
+	for (size_t i = 0; i < n; i++)
+		if (is_shared(t, acts[i].item) &&
+		    t->events[first_event + i].res == TXN_BUSY)
+			prepare_lock(t, acts[i].item, &t->ops[k++], OP_UNLOCK);
 	return take_run(t, k);
 }
 
-/*
- * Locks that are local stand in pairs with their queries, so that the kernel
- * finds an inode's locks in the cache. Remote ones are two batches, since
- * operations on one descriptor must not overlap.
- */
 static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 {
-	struct engine *engine = t->context->engine;
-	size_t first = t->n_events, step = 2, query = 1;
+	size_t first = t->n_events, k = 0;
 	int r;
 
-	for (size_t i = 0; i < n && step == 2; i++)
-		if (t->slots[acts[i].item].remote)
-			step = 1, query = n;
 	for (size_t i = 0; i < n; i++) {
-		struct op *op = &t->ops[i * step];
-
-		prepare_lock(t, acts[i].item, op, false);
-		prepare_lock(t, acts[i].item, op + query, true);
+		prepare_lock(t, acts[i].item, &t->ops[k++], OP_LOCK);
+		if (asks(t, &acts[i], false))
+			prepare_lock(t, acts[i].item, &t->ops[k++], OP_QUERY);
 	}
-	r = take_run(t, n * step);
-	if (!r && step == 1)
-		r = engine_run(engine, t->ops + n, n, t->context->deadline);
+	r = take_run(t, k);
+	k = 0;
 	for (size_t i = 0; i < n && !r; i++) {
-		const struct op *op = &t->ops[i * step];
+		struct txn_event *e = take_event(t, &acts[i]);
 
-		take_event(t, &acts[i])->res = judge_lock(op, op + query);
+		e->res = judge_lock(&t->ops[k++]);
+		if (asks(t, &acts[i], false)) {
+			e->res = e->res ? e->res : judge_query(&t->ops[k]);
+			k++;
+		}
 	}
+	if (!r)
+		r = query_apart(t, acts, n, first);
 	return r ? r : drop_locks(t, acts, n, first);
 }
 

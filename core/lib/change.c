@@ -94,16 +94,18 @@ static size_t count_meant(const struct meaning *meaning,
 static int unlock_remote(struct glk_context *context,
 			 const struct capsule_lease *lease)
 {
-	static const long bytes[] = { LOCK_BYTE_OWNER, LOCK_BYTE_SUCCESSOR };
+	static const struct op_lock locks[] = {
+		{ .start = LOCK_HANDOVER_START, .len = LOCK_HANDOVER_LEN },
+		{ .start = LOCK_BYTE_OWNER, .len = 1 },
+	};
 	int r = 0;
 
-	for (size_t i = 0; i < lease->n_fds * ARRAY_SIZE(bytes) && !r; i++) {
+	for (size_t i = 0; i < lease->n_fds * ARRAY_SIZE(locks) && !r; i++) {
 		struct op op = {
 			.kind = OP_UNLOCK,
 			.flags = OP_REMOTE,
-			.fd = lease->fds[i / ARRAY_SIZE(bytes)],
-			.lock = { .start = bytes[i % ARRAY_SIZE(bytes)],
-				  .len = 1 },
+			.fd = lease->fds[i / ARRAY_SIZE(locks)],
+			.lock = locks[i % ARRAY_SIZE(locks)],
 		};
 
 		r = engine_run(context->engine, &op, 1, context->deadline);

@@ -15,9 +15,11 @@
 #include <string.h>
 
 /*
- * First the kernel is asked about the two bytes of each disk: what is free, or
- * held in a mode that does not exclude the wanted one, has no holder to look
- * for. F_OFD_GETLK also gives the pid of a POSIX lock.
+ * First the kernel is asked about the bytes of each disk: what is free, or held
+ * in a mode that does not exclude the wanted one, has no holder to look for.
+ * (Those of a hand-over are in the way of who wants it shared. Who wants it
+ * exclusively is refused by the owner's byte.) F_OFD_GETLK also gives the pid
+ * of a POSIX lock.
  *
  * Then all capsules are read. One that was made by root or by our own user is
  * believed when it names a guest. Anybody can bind any name, so a capsule of
@@ -36,6 +38,10 @@
 
 #define QUICK_MS 50
 
+static const long point_bytes[] = { LOCK_BYTE_OWNER, LOCK_BYTE_SUCCESSOR,
+				    LOCK_BYTE_WRITER, LOCK_BYTE_PREDECESSOR };
+#define POINTS ARRAY_SIZE(point_bytes)
+
 enum { LOOK_E_AGAIN = 1 };
 
 struct search {
@@ -51,11 +57,11 @@ struct search {
 
 /* What is known of a disk's bytes. */
 struct taken {
-	struct op_lock owner, successor; /* F_UNLCK: in nobody's way */
-	bool exclusive;			 /* a holder of the whole was found */
+	struct op_lock owner, handover; /* F_UNLCK: in nobody's way */
+	bool exclusive;			/* a holder of the whole was found */
 	pid_t last; /* reported last: it may hold the lock more than once */
 	pid_t locker;
-	short locker_type; /* of the successor's byte */
+	short locker_type; /* of a byte of the hand-over */
 };
 
 static int report(struct search *s, size_t ask, struct holder_answer *answer)
@@ -121,7 +127,7 @@ static int report_matches(struct search *s, struct capsule *capsule,
 /* Nobody has it, or in a mode that goes with the wanted one. */
 static bool is_free(const struct taken *taken)
 {
-	return taken->owner.type == F_UNLCK && taken->successor.type == F_UNLCK;
+	return taken->owner.type == F_UNLCK && taken->handover.type == F_UNLCK;
 }
 
 static bool excludes(const struct holder_ask *ask, bool shared)
@@ -134,8 +140,8 @@ static bool is_in_the_way(const struct search *s, size_t a,
 {
 	const struct holder_ask *ask = &s->asks[a];
 
-	return (lease->held || ask->remote) && !is_free(&s->taken[a]) &&
-	       res_id_equal(ask->id, lease->id) &&
+	return (lease->held || lease->role || ask->remote) &&
+	       !is_free(&s->taken[a]) && res_id_equal(ask->id, lease->id) &&
 	       excludes(ask, lease->mode == RES_SHARED);
 }
 
@@ -274,12 +280,12 @@ static bool is_only_read(const struct proc_locker *locker)
 static bool found_locker(void *arg, const struct proc_locker *locker)
 {
 	struct search *s = arg;
-	size_t ask = locker->point / 2;
+	size_t ask = locker->point / POINTS;
 	struct taken *taken = &s->taken[ask];
 
 	if (!excludes(&s->asks[ask], locker->type == F_RDLCK))
 		return false;
-	if (locker->point % 2) {
+	if (locker->point % POINTS) {
 		taken->locker = locker->pid;
 		taken->locker_type = locker->type;
 	} else if (taken->last != locker->pid &&
@@ -292,14 +298,13 @@ static bool found_locker(void *arg, const struct proc_locker *locker)
 }
 
 /* Nobody was found who holds the owner's byte of this disk. */
-static int report_successor(struct search *s, size_t ask)
+static int report_handover(struct search *s, size_t ask)
 {
 	const struct taken *taken = &s->taken[ask];
-	pid_t pid = posix_holder(&taken->successor);
+	pid_t pid = posix_holder(&taken->handover);
 
 	if (pid)
-		return report_process(s, ask, pid, taken->successor.type,
-				      false);
+		return report_process(s, ask, pid, taken->handover.type, false);
 	if (taken->locker)
 		return report_process(s, ask, taken->locker, taken->locker_type,
 				      false);
@@ -321,7 +326,7 @@ static int search_processes(struct search *s)
 	bool any = false;
 	int r = 0;
 
-	points = calloc(2 * s->n + 1, sizeof(*points));
+	points = calloc(POINTS * s->n + 1, sizeof(*points));
 	if (!points)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->n && !r; i++) {
@@ -335,24 +340,24 @@ static int search_processes(struct search *s)
 		if (!wants_more(s, i))
 			continue;
 		any = true;
-		points[2 * i] =
-			(struct proc_point){ s->asks[i].id, LOCK_BYTE_OWNER };
-		points[2 * i + 1] = (struct proc_point){ s->asks[i].id,
-							 LOCK_BYTE_SUCCESSOR };
+		for (size_t k = 0; k < POINTS; k++)
+			points[POINTS * i + k] =
+				(struct proc_point){ s->asks[i].id,
+						     point_bytes[k] };
 	}
 	if (any && !r) {
-		proc_find_lockers(points, 2 * s->n, s->deadline, found_locker,
-				  s);
+		proc_find_lockers(points, POINTS * s->n, s->deadline,
+				  found_locker, s);
 		r = s->error;
 	}
 	for (size_t i = 0; i < s->n && !r; i++)
 		if (!s->asks[i].found && !is_free(&s->taken[i]))
-			r = report_successor(s, i);
+			r = report_handover(s, i);
 	return r;
 }
 
 /* A byte that cannot be asked about counts as taken. */
-static int ask_bytes(struct search *s, long byte, struct op *ops)
+static int ask_bytes(struct search *s, long start, long len, struct op *ops)
 {
 	int r;
 
@@ -364,8 +369,8 @@ static int ask_bytes(struct search *s, long byte, struct op *ops)
 			.lock = { .type = s->asks[i].mode == RES_SHARED
 						  ? F_RDLCK
 						  : F_WRLCK,
-				  .start = byte,
-				  .len = 1 },
+				  .start = start,
+				  .len = len },
 		};
 	r = engine_run(s->context->engine, ops, s->n, s->deadline);
 	for (size_t i = 0; i < s->n && !r; i++) {
@@ -384,13 +389,16 @@ static int ask_kernel(struct search *s)
 
 	if (!ops)
 		return -ENOMEM;
-	r = ask_bytes(s, LOCK_BYTE_OWNER, ops);
+	r = ask_bytes(s, LOCK_BYTE_OWNER, 1, ops);
 	for (size_t i = 0; i < s->n; i++)
 		s->taken[i].owner = ops[i].lock;
 	if (!r)
-		r = ask_bytes(s, LOCK_BYTE_SUCCESSOR, ops);
-	for (size_t i = 0; i < s->n; i++)
-		s->taken[i].successor = ops[i].lock;
+		r = ask_bytes(s, LOCK_HANDOVER_START, LOCK_HANDOVER_LEN, ops);
+	for (size_t i = 0; i < s->n; i++) {
+		s->taken[i].handover = ops[i].lock;
+		if (s->asks[i].mode == RES_EXCLUSIVE)
+			s->taken[i].handover.type = F_UNLCK;
+	}
 	return r;
 }
 

@@ -2,6 +2,8 @@
 /* Who owns an OFD lock, and what it excludes. */
 #include "tests/kernel/kernel.h"
 
+#include <signal.h>
+
 static int posix_lock(int fd, short type)
 {
 	struct flock lock = { .l_type = type, .l_start = 0, .l_len = 1 };
@@ -307,6 +309,57 @@ static void it_stays_with_the_inode_when_the_path_is_replaced(void **state)
 	close(mine);
 }
 
+/* A hand-over: the source shares its byte in place, and has it back. */
+static void it_is_shared_and_had_back_without_a_gap(void **state)
+{
+	const char *path;
+	int mine = file_locked("a", &path), other = file_open(path, O_RDWR);
+
+	(void)state;
+	assert_int_equal(lock_byte(mine, F_RDLCK, 0), 0);
+	assert_int_equal(lock_byte(other, F_WRLCK, 0), -EAGAIN);
+	assert_int_equal(posix_lock(other, F_WRLCK), -EAGAIN);
+	assert_int_equal(lock_byte(other, F_RDLCK, 0), 0);
+
+	/* Who is refused the whole keeps what it has. */
+	assert_int_equal(lock_byte(mine, F_WRLCK, 0), -EAGAIN);
+	assert_false(test_lockable(path, F_WRLCK));
+	assert_int_equal(lock_byte(other, F_UNLCK, 0), 0);
+	assert_false(test_lockable(path, F_WRLCK));
+	assert_int_equal(lock_byte(mine, F_WRLCK, 0), 0);
+	assert_false(test_lockable(path, F_RDLCK));
+	close(other);
+	close(mine);
+}
+
+/* Takes the whole whenever it can, and says so. */
+static int try_for_ever(int sock, void *arg)
+{
+	int fd = file_open(arg, O_RDWR);
+
+	turn_give(sock);
+	for (;;)
+		if (!lock_byte(fd, F_WRLCK, 0))
+			return 1;
+}
+
+static void nobody_slips_in_while_it_changes_its_type(void **state)
+{
+	const char *path;
+	int mine = file_locked("a", &path);
+	struct child child;
+
+	(void)state;
+	child_start(&child, try_for_ever, (void *)path);
+	turn_take(child.sock);
+	for (int i = 0; i < 20000; i++) {
+		assert_int_equal(lock_byte(mine, F_RDLCK, 0), 0);
+		assert_int_equal(lock_byte(mine, F_WRLCK, 0), 0);
+	}
+	assert_int_equal(child_kill(&child), 128 + SIGKILL);
+	close(mine);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(it_belongs_to_the_description_not_to_the_process),
 	cmocka_unit_test(it_survives_the_close_of_another_descriptor),
@@ -325,6 +378,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_forked_child_keeps_it),
 	cmocka_unit_test(hard_links_and_symlinks_share_it),
 	cmocka_unit_test(it_stays_with_the_inode_when_the_path_is_replaced),
+	cmocka_unit_test(it_is_shared_and_had_back_without_a_gap),
+	cmocka_unit_test(nobody_slips_in_while_it_changes_its_type),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

@@ -165,22 +165,22 @@ static void test_a_strangers_shared_lock_excludes_exclusive_only(void **state)
 	refused_by_stranger(s, GLK_DISK_SHARED, 0);
 }
 
-static void test_the_successors_byte_refuses_everybody_else(void **state)
+static void test_a_hand_over_is_shared_with_nobody(void **state)
 {
-	struct stranger s = { .byte = 2,
-			      .type = F_WRLCK,
-			      .command = F_OFD_SETLK };
+	struct stranger s = { .type = F_WRLCK };
 
 	(void)state;
-	refused_by_stranger(s, 0, -EBUSY);
-	refused_by_stranger(s, GLK_DISK_SHARED, -EBUSY);
-	s.command = F_SETLK;
-	refused_by_stranger(s, 0, -EBUSY);
+	for (s.byte = 2; s.byte <= 4; s.byte++) {
+		s.command = F_OFD_SETLK;
+		refused_by_stranger(s, GLK_DISK_SHARED, -EBUSY);
+		s.command = F_SETLK;
+		refused_by_stranger(s, GLK_DISK_READONLY, -EBUSY);
+	}
 }
 
 static void test_locks_on_other_bytes_are_nobodys_business(void **state)
 {
-	static const long bytes[] = { 1, 3, 100, 101, 104, 200, 201, 204 };
+	static const long bytes[] = { 1, 5, 100, 101, 104, 200, 201, 204 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bytes); i++) {
@@ -189,6 +189,7 @@ static void test_locks_on_other_bytes_are_nobodys_business(void **state)
 				      .command = F_OFD_SETLK };
 
 		refused_by_stranger(s, 0, 0);
+		refused_by_stranger(s, GLK_DISK_SHARED, 0);
 	}
 }
 
@@ -642,7 +643,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_a_strangers_posix_lock_is_told_by_its_process),
 	cmocka_unit_test(test_a_strangers_ofd_lock_is_told_by_its_process),
 	cmocka_unit_test(test_a_strangers_shared_lock_excludes_exclusive_only),
-	cmocka_unit_test(test_the_successors_byte_refuses_everybody_else),
+	cmocka_unit_test(test_a_hand_over_is_shared_with_nobody),
 	cmocka_unit_test(test_locks_on_other_bytes_are_nobodys_business),
 	cmocka_unit_test(test_a_lease_locks_byte_0_and_nothing_else),
 	cmocka_unit_test(test_every_refused_disk_of_a_batch_is_told),

@@ -264,6 +264,7 @@ static void an_operation_that_fails_takes_nothing(void **state)
 	static const struct {
 		int kind, res, error;
 		const char *text;
+		unsigned flags;
 	} cases[] = {
 		{ OP_OPEN, -EIO, -EIO, "Input/output error" },
 		{ OP_STAT, -EIO, -EIO, "Input/output error" },
@@ -271,7 +272,7 @@ static void an_operation_that_fails_takes_nothing(void **state)
 		{ OP_LOCK, -ENOLCK, -ENOLCK, "No locks available" },
 		{ OP_LOCK, -EOPNOTSUPP, -EOPNOTSUPP, "does not support locks" },
 		{ OP_LOCK, -ETIME, -ETIME, "within the time limit" },
-		{ OP_QUERY, -EIO, -EIO, "Input/output error" },
+		{ OP_QUERY, -EIO, -EIO, "Input/output error", GLK_DISK_SHARED },
 		{ OP_STAT_PATH, -EACCES, -EACCES, "Permission denied" },
 	};
 	const char *path = kit_file("failing", 0);
@@ -280,7 +281,8 @@ static void an_operation_that_fails_takes_nothing(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		failing(cases[i].kind, cases[i].res);
-		assert_int_equal(guest_attach(guest, path, 0), cases[i].error);
+		assert_int_equal(guest_attach(guest, path, cases[i].flags),
+				 cases[i].error);
 		assert_int_equal(hook.left, 0);
 		assert_says(context, path);
 		assert_says(context, cases[i].text);
@@ -416,25 +418,27 @@ static void owner_is_free(void)
 	assert_true(test_lockable(test_file("successor", -1), F_WRLCK));
 }
 
-static void a_successor_refuses_and_leaves_the_owners_byte_alone(void **state)
+static void a_hand_over_refuses_to_share_and_the_owners_byte_is_left(
+	void **state)
 {
 	struct kit_stranger s = { .path = test_file("successor", 0),
-				  .byte = LOCK_BYTE_SUCCESSOR,
 				  .type = F_WRLCK,
 				  .command = F_OFD_SETLK };
 	const struct glk_conflict *c = NULL;
 
 	(void)state;
-	kit_stranger(&s);
-	behind(OP_UNLOCK, owner_is_free, 1);
-	assert_int_equal(guest_attach(guest, s.path, 0), -EBUSY);
-	assert_int_equal(hook.left, 0);
-	assert_int_equal(glk_context_conflicts(context, &c), 1);
-	assert_int_equal(c->kind, GLK_CONFLICT_PROCESS);
-	assert_int_equal(c->pid, s.pid);
-	assert_int_equal(guest_attach(guest, s.path, GLK_DISK_SHARED), -EBUSY);
-	assert_true(test_lockable(s.path, F_WRLCK));
-	kit_stranger_end(&s);
+	for (s.byte = 2; s.byte <= 4; s.byte++) {
+		kit_stranger(&s);
+		behind(OP_UNLOCK, owner_is_free, 1);
+		assert_int_equal(guest_attach(guest, s.path, GLK_DISK_SHARED),
+				 -EBUSY);
+		assert_int_equal(hook.left, 0);
+		assert_int_equal(glk_context_conflicts(context, &c), 1);
+		assert_int_equal(c->kind, GLK_CONFLICT_PROCESS);
+		assert_int_equal(c->pid, s.pid);
+		assert_true(test_lockable(s.path, F_WRLCK));
+		kit_stranger_end(&s);
+	}
 }
 
 /* Replaces the image whenever nobody has it, by the book: under its lock. */
@@ -501,7 +505,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_lock_that_fades_in_the_grace_is_taken),
 	TEST(what_another_manager_takes_meanwhile_is_the_guests),
 	TEST(without_time_there_is_no_grace),
-	TEST(a_successor_refuses_and_leaves_the_owners_byte_alone),
+	TEST(a_hand_over_refuses_to_share_and_the_owners_byte_is_left),
 	TEST(what_is_held_is_what_the_path_names),
 };
 
