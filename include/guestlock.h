@@ -66,12 +66,18 @@ struct glk_guest;
 enum glk_disk_flags {
 	GLK_DISK_SHARED = 1 << 0,   /* excludes exclusive, not other shared */
 	GLK_DISK_READONLY = 1 << 1, /* the guest only reads: locked as shared */
+	/*
+	 * The path is a lease file, LOCKSPACE/KEY as virtlockd has it, and no
+	 * disk: it is made if it is not there, with mode 0600, and removed by
+	 * glk_guest_detach(). The directory must exist.
+	 */
+	GLK_DISK_LEASE = 1 << 2,
 };
 
 enum glk_lease_type {
 	GLK_LEASE_FILE = 1, /* a regular image file */
 	GLK_LEASE_BLOCK = 2,
-	GLK_LEASE_KEY = 3,
+	GLK_LEASE_KEY = 3, /* a lease file */
 };
 
 enum glk_lease_mode {
@@ -85,6 +91,22 @@ enum glk_scope {
 	GLK_SCOPE_HOST = 2,
 	GLK_SCOPE_SERVER = 3,
 	GLK_SCOPE_CLUSTER = 4,
+};
+
+/*
+ * What a guest is to a disk while a migration hands it over. The kernel's locks
+ * say so and nothing else does, so it outlives every manager.
+ *
+ *   source        OWNER <--> PREPARED <--> LEFT
+ *   destination   INCOMING --> ARRIVED --> OWNER
+ */
+enum glk_role {
+	GLK_ROLE_NONE = 0,
+	GLK_ROLE_OWNER = 1,    /* may use the disk; so nearly always */
+	GLK_ROLE_PREPARED = 2, /* may use it; a destination may claim it */
+	GLK_ROLE_LEFT = 3,     /* uses it no more, and may come back */
+	GLK_ROLE_INCOMING = 4, /* has claimed it, and does not use it yet */
+	GLK_ROLE_ARRIVED = 5,  /* may use it; the source has not ended yet */
 };
 
 /* Who keeps a guest's leases alive. */
@@ -103,6 +125,11 @@ enum glk_holder {
  * @pid:	process that will hold the capsule, 0 for the calling one. A
  *		hint: a guest that moves is found anyway, with one look at
  *		/proc.
+ * @flags:	enum glk_guest_flags
+ * @epoch:	how many hosts or processes the guest has been handed on to
+ *		before: for telling its incarnations apart
+ * @tag:	a number to find this very guest by, see glk_guest_select(), or
+ *		0 for a random one
  * @reserved:	zero
  *
  * Since: 0.1
@@ -113,12 +140,24 @@ struct glk_guest_config {
 	int64_t id;
 	int holder;
 	pid_t pid;
+	unsigned flags;
+	uint64_t epoch;
+	uint64_t tag;
 	uint64_t reserved[4];
+};
+
+enum glk_guest_flags {
+	/*
+	 * The guest is the destination of a migration: glk_guest_acquire()
+	 * claims its disks, and glk_guest_in() makes them its own. Until then
+	 * it must not write. Shared leases are taken at once.
+	 */
+	GLK_GUEST_INCOMING = 1 << 0,
 };
 
 #define GLK_GUEST_CONFIG_INIT                                                  \
 	{                                                                      \
-		NULL, NULL, -1, 0, 0,                                          \
+		NULL, NULL, -1, 0, 0, 0, 0, 0,                                 \
 		{                                                              \
 			0, 0, 0, 0                                             \
 		}                                                              \
@@ -139,6 +178,7 @@ struct glk_lease_info {
 	int scope;	  /* enum glk_scope */
 	int held;	  /* 1 if the kernel says that the lock is held; it
 			     cannot on FUSE, if the server keeps the locks */
+	int role;	  /* enum glk_role */
 	int same_file;	  /* 1 if the path still names the locked file */
 	uint64_t dev, ino;
 	uint64_t since; /* CLOCK_REALTIME, ns */
@@ -152,6 +192,8 @@ struct glk_guest_info {
 	pid_t pid;	  /* of the process that holds the capsule */
 	int holder;	  /* enum glk_holder */
 	uid_t uid;	  /* user that made the capsule */
+	uint64_t epoch;	  /* as in glk_guest_config */
+	uint64_t tag;	  /* likewise; of what it was made with, if not 0 */
 	uint64_t started; /* of that process; CLOCK_REALTIME, ns */
 	const struct glk_lease_info *leases;
 	size_t n_leases;
@@ -362,6 +404,108 @@ int glk_guest_detach(struct glk_guest *guest, const char *const *paths,
 int glk_guest_info(struct glk_guest *guest,
 		   const struct glk_guest_info **ret_info);
 
+/**
+ * struct glk_selection - which of several guests
+ * @who:	uuid, name, or pid
+ * @roles:	if @who fits several: only those with a lease in one of these
+ *		roles, a bit 1 << enum glk_role for each; 0 for any
+ * @tag:	the one that was made with this tag, 0 for any
+ * @reserved:	zero
+ *
+ * On one host, source and destination of a migration have one uuid.
+ * Since: 0.1
+ */
+struct glk_selection {
+	const char *who;
+	unsigned roles;
+	uint64_t tag;
+	uint64_t reserved[4];
+};
+
+/* glk_guest_adopt() with more to choose by. Return: as that. Since: 0.1 */
+int glk_guest_select(struct glk_context *context,
+		     const struct glk_selection *selection,
+		     struct glk_guest **ret_guest);
+
+/*
+ * MIGRATION of a guest, in this order; each call may be repeated, by any
+ * process that may open the guest, and also after a crash:
+ *
+ *   source                       destination
+ *   glk_guest_prepare()
+ *                                glk_guest_acquire(), GLK_GUEST_INCOMING
+ *   ... the memory is copied; the source's processors stop ...
+ *   glk_guest_out()
+ *                                glk_guest_in()
+ *   ... the source's process is ended ...
+ *
+ * Nobody else gets a disk at any moment, as long as one of the two processes
+ * lives. Until glk_guest_in() has returned 0, either side may
+ * glk_guest_cancel(): the source then owns its disks as before. The two sides
+ * need nothing in common but the file system that the disks are on.
+ */
+
+/**
+ * glk_guest_prepare() - let a destination claim this guest's disks
+ * @destination:	host name or URI, for the check below
+ *
+ * The guest goes on using its disks. All or nothing.
+ *
+ * Return: 0; -ENODATA before glk_guest_acquire(); -EXDEV if @destination is
+ * another host and the lock of a disk does not reach beyond this one (the
+ * message names the disk); -EINVAL for an empty @destination; -EBUSY if the
+ * disks are another guest's by now (GLK_ROLE_LEFT, and the destination has
+ * arrived); -ENOLCK if a lock is gone; -ESRCH; -ETIME; or another negative
+ * errno. Since: 0.1
+ */
+int glk_guest_prepare(struct glk_guest *guest, const char *destination);
+
+/**
+ * glk_guest_out() - the source uses its disks no more
+ *
+ * Call it when the guest's processors have stopped for good.
+ *
+ * Return: 0, also if it had left before; -ENODATA if it was not prepared;
+ * -ENOTCONN if nobody has claimed all of its disks; -ESRCH; -ETIME; or another
+ * negative errno, and then the guest still owns its disks. Since: 0.1
+ */
+int glk_guest_out(struct glk_guest *guest);
+
+/**
+ * glk_guest_in() - the destination uses its disks from now on
+ *
+ * Waits for the source to leave or to end, up to the context's time limit.
+ *
+ * Return: 0, also if it had arrived before; -ENODATA if it has claimed nothing;
+ * -ETIME if the source has not left, and then all is as before; -ENOLCK if a
+ * claim is gone; -ESRCH; or another negative errno. Since: 0.1
+ */
+int glk_guest_in(struct glk_guest *guest);
+
+/**
+ * glk_guest_cancel() - undo this side's half of a migration
+ *
+ * A source owns its disks again. A destination lets go of them; its process
+ * holds nothing then. A guest that takes part in no migration is left alone.
+ *
+ * Return: 0; -EBUSY for a source whose destination has arrived; -EALREADY for a
+ * destination that has arrived; -ENODATA before glk_guest_acquire(); -ESRCH;
+ * -ETIME; or another negative errno. Since: 0.1
+ */
+int glk_guest_cancel(struct glk_guest *guest);
+
+/**
+ * glk_guest_wait() - wait until a guest has ended and all it held is free
+ *
+ * Up to the context's time limit. Ends nothing.
+ *
+ * Return: 0; -ETIME if its process still lives; -EBUSY with conflicts if that
+ * is gone, but something is still held, as by a child that inherited the
+ * capsule; -ENODATA before glk_guest_acquire(); -EOPNOTSUPP for
+ * GLK_HOLDER_SELF; or another negative errno. Since: 0.1
+ */
+int glk_guest_wait(struct glk_guest *guest);
+
 struct glk_guest_list;
 
 enum glk_list_flags {
@@ -442,5 +586,7 @@ const char *glk_version(void);
 #ifdef __cplusplus
 }
 #endif
+
+#include <guestlock/manager.h>
 
 #endif

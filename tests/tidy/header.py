@@ -13,8 +13,10 @@ import re
 import tidy
 
 HEADER = "include/guestlock.h"
+HEADERS = [HEADER, "include/guestlock/manager.h", "include/guestlock/driver.h"]
 MAP = "core/lib/libguestlock.map"
 API_TEST = "tests/api/test_api.c"
+API_TESTS = [API_TEST, "tests/api/test_api_manager.c"]
 
 # A comment, a prototype, or an empty line; all else is skipped.
 TOKEN = re.compile(
@@ -45,20 +47,21 @@ def exported(text):
 
 
 def check(root):
-    header = tidy.read(root, HEADER)
     names = []
-    for name, comment in prototypes(header):
-        names.append(name)
-        if comment is None:
-            yield "%s: %s() has no comment" % (HEADER, name)
-        elif "Since:" not in comment:
-            yield "%s: %s() does not say since when" % (HEADER, name)
+    for header in HEADERS:
+        for name, comment in prototypes(tidy.read(root, header)):
+            names.append(name)
+            if comment is None:
+                yield "%s: %s() has no comment" % (header, name)
+            elif "Since:" not in comment:
+                yield "%s: %s() does not say since when" % (header, name)
     if len(set(names)) != len(names):
         yield "%s: a call is declared twice" % HEADER
     if len(names) < 10:
         yield "%s: only %d prototypes were understood" % (HEADER, len(names))
 
-    calls = tidy.without_comments(tidy.read(root, API_TEST))
+    calls = "".join(tidy.without_comments(tidy.read(root, path))
+                    for path in API_TESTS if path in tidy.tracked(root))
     for name in names:
         if not re.search(r"\b%s\(" % name, calls):
             yield "%s: does not call %s()" % (API_TEST, name)
@@ -87,6 +90,8 @@ PLANTS = [
                "glk_planted() does not say since when"),
     tidy.Plant(HEADER, tidy.append("\n/* Since: 0.1 */\nint glk_a(void);\n\n"
                                    "int glk_planted(void);\n"),
+               "glk_planted() has no comment"),
+    tidy.Plant(HEADERS[1], tidy.append("\nint glk_planted(void);\n"),
                "glk_planted() has no comment"),
     tidy.Plant(API_TEST, lambda t: t.replace("glk_version(", "/* gone */ ("),
                "does not call glk_version()"),
