@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <guestlock.h>
+#include <guestlock/driver.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,6 +105,24 @@ static void test_null_can_be_freed(void **state)
 	glk_guest_free(NULL);
 	glk_guest_list_free(NULL);
 	glk_context_free(NULL);
+}
+
+static void test_a_driver_has_the_last_word(void **state)
+{
+	struct glk_context *context = open_context();
+	const struct glk_conflict blamed = { .path = "/x", .pid = 4711 };
+	const struct glk_conflict *conflicts = NULL;
+
+	(void)state;
+	assert_int_equal(glk_context_blame(context, &blamed), 0);
+	assert_int_equal(glk_context_explain(context, -EBUSY, "%s is taken",
+					     "/x"),
+			 -EBUSY);
+	assert_string_equal(glk_context_message(context), "/x is taken");
+	assert_int_equal(glk_context_conflicts(context, &conflicts), 1);
+	assert_string_equal(conflicts[0].path, "/x");
+	assert_int_equal(conflicts[0].pid, 4711);
+	glk_context_free(context);
 }
 
 static void test_a_host_can_be_described(void **state)
@@ -502,6 +521,7 @@ static void test_descriptors_are_as_many_as_before(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_version_is_the_projects),
 	cmocka_unit_test(test_null_can_be_freed),
+	cmocka_unit_test(test_a_driver_has_the_last_word),
 	cmocka_unit_test(test_a_host_can_be_described),
 	cmocka_unit_test(test_a_disk_has_the_scope_of_its_file_system),
 	cmocka_unit_test(test_a_vmm_locks_and_releases_its_own_disks),
