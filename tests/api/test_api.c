@@ -29,6 +29,12 @@ static const char *own_uuid(int which)
 	return uuids[which];
 }
 
+/* Of a guest with this uuid; 0 for any. */
+static uint64_t own_tag(const char *uuid)
+{
+	return uuid ? (uint64_t)getpid() << 32 | (uint64_t)uuid[22] : 0;
+}
+
 static struct glk_context *open_context(void)
 {
 	struct glk_context *context = NULL;
@@ -48,6 +54,8 @@ static struct glk_guest *describe(struct glk_context *context, int holder,
 	config.uuid = uuid;
 	config.name = name;
 	config.id = 7;
+	config.epoch = 3;
+	config.tag = own_tag(uuid);
 	config.holder = holder;
 	assert_int_equal(glk_guest_new(context, &config, &guest), 0);
 	assert_non_null(guest);
@@ -205,6 +213,8 @@ static void check_guest(const struct glk_guest_info *info, const char *path)
 	assert_string_equal(info->uuid, UUID_A);
 	assert_string_equal(info->name, "listed");
 	assert_int_equal(info->id, 7);
+	assert_int_equal(info->epoch, 3);
+	assert_int_equal(info->tag, own_tag(UUID_A));
 	assert_int_equal(info->pid, getpid());
 	assert_int_equal(info->uid, geteuid());
 	assert_int_equal(info->holder, GLK_HOLDER_SELF);
