@@ -50,6 +50,9 @@ static int check_config(struct glk_context *context,
 		if (config->reserved[i])
 			return context_fail(context, -EINVAL,
 					    "reserved fields are not zero");
+	if (config->flags & ~(unsigned)GLK_GUEST_INCOMING)
+		return context_fail(context, -EINVAL, "unknown flags 0x%x",
+				    config->flags);
 	if (config->pid < 0 || config->id < -1)
 		return context_fail(context, -EINVAL, "pid or id is negative");
 	who->id = config->id;
@@ -76,6 +79,7 @@ GLK_EXPORT int glk_guest_new(struct glk_context *context,
 	guest->context = context;
 	guest->who = who;
 	guest->holder_pid = config->pid;
+	guest->incoming = config->flags & GLK_GUEST_INCOMING;
 	guest_init(&guest->sm, who.holder == CAPSULE_SELF);
 	*ret_guest = guest;
 	return 0;
