@@ -3,8 +3,10 @@
 
 #include "core/base/util.h"
 #include "core/lib/info.h"
+#include "core/lib/lease_file.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 static bool name_is_printable(const char *name)
@@ -52,7 +54,12 @@ static int check_config(struct glk_context *context,
 					    "reserved fields are not zero");
 	if (config->pid < 0 || config->id < -1)
 		return context_fail(context, -EINVAL, "pid or id is negative");
+	if (config->flags & ~(unsigned)GLK_GUEST_INCOMING)
+		return context_fail(context, -EINVAL, "unknown flags 0x%x",
+				    config->flags);
 	who->id = config->id;
+	who->epoch = config->epoch;
+	who->nonce = config->tag;
 	who->holder = (enum capsule_holder)config->holder;
 	return 0;
 }
@@ -76,6 +83,7 @@ GLK_EXPORT int glk_guest_new(struct glk_context *context,
 	guest->context = context;
 	guest->who = who;
 	guest->holder_pid = config->pid;
+	guest->incoming = config->flags & GLK_GUEST_INCOMING;
 	guest_init(&guest->sm, who.holder == CAPSULE_SELF);
 	*ret_guest = guest;
 	return 0;
@@ -91,8 +99,10 @@ static const char *why_not(const struct glk_guest *guest, int error)
 	case EOPNOTSUPP:
 		return "this process itself holds the guest's leases";
 	case ENODATA:
-		return guest_state(&guest->sm) == GUEST_NEW
-			       ? "the guest has not been acquired yet"
+		if (guest_state(&guest->sm) == GUEST_NEW)
+			return "the guest has not been acquired yet";
+		return guest_state(&guest->sm) == GUEST_HELD
+			       ? "the capsule has not been handed over yet"
 			       : "the capsule has been handed over already";
 	default:
 		return strerror(-error);
@@ -129,8 +139,9 @@ GLK_EXPORT void glk_guest_free(struct glk_guest *guest)
 }
 
 int disk_check(struct glk_context *context, const struct glk_disk *disk,
-	       enum res_mode *ret_mode)
+	       struct wanted_disk *ret_wanted)
 {
+	const unsigned shared = GLK_DISK_SHARED | GLK_DISK_READONLY;
 	size_t len = disk->path ? strlen(disk->path) : 0;
 
 	if (!len)
@@ -139,10 +150,15 @@ int disk_check(struct glk_context *context, const struct glk_disk *disk,
 		return context_fail(context, -ENAMETOOLONG,
 				    "%s: path is longer than %d bytes",
 				    quoted(disk->path), CAPSULE_PATH_MAX);
-	if (disk->flags & ~(unsigned)(GLK_DISK_SHARED | GLK_DISK_READONLY))
+	if (disk->flags & ~(shared | GLK_DISK_LEASE))
 		return context_fail(context, -EINVAL, "%s: unknown flags 0x%x",
 				    quoted(disk->path), disk->flags);
-	*ret_mode = disk->flags ? RES_SHARED : RES_EXCLUSIVE;
+	if (disk->flags & GLK_DISK_LEASE && !lease_file_is_named(disk->path))
+		return context_fail(context, -EINVAL, "%s: a lease has no name",
+				    quoted(disk->path));
+	ret_wanted->mode = disk->flags & shared ? RES_SHARED : RES_EXCLUSIVE;
+	ret_wanted->type =
+		disk->flags & GLK_DISK_LEASE ? RES_TYPE_LEASE : RES_TYPE_FILE;
 	return 0;
 }
 
@@ -179,7 +195,7 @@ GLK_EXPORT int glk_guest_add(struct glk_guest *guest,
 	for (size_t i = 0; !r && i < n; i++) {
 		struct wanted_disk *w = &guest->wanted[guest->n_wanted];
 
-		r = disk_check(context, &disks[i], &w->mode);
+		r = disk_check(context, &disks[i], w);
 		if (r)
 			break;
 		w->path = strdup(disks[i].path);
@@ -205,6 +221,11 @@ GLK_EXPORT int glk_guest_acquire(struct glk_guest *guest)
 	if (r)
 		return r;
 	r = capsule_new(&guest->who, guest->holder_pid, &guest->capsule);
+	if (r == -EADDRINUSE)
+		return context_fail(context, r,
+				    "tag %" PRIu64 " is in use by a guest "
+				    "with this uuid",
+				    guest->who.nonce);
 	if (r)
 		return context_capsule_fail(context, r,
 					    "cannot make a capsule");
