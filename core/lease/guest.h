@@ -45,6 +45,7 @@ enum guest_call {
 	GUEST_CALL_OUT,
 	GUEST_CALL_IN,
 	GUEST_CALL_CANCEL,
+	GUEST_CALL_WAIT, /* for its end */
 	_GUEST_CALL_N,
 };
 

@@ -5,6 +5,7 @@
 #include "core/lib/info.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 static bool name_is_printable(const char *name)
@@ -50,12 +51,14 @@ static int check_config(struct glk_context *context,
 		if (config->reserved[i])
 			return context_fail(context, -EINVAL,
 					    "reserved fields are not zero");
+	if (config->pid < 0 || config->id < -1)
+		return context_fail(context, -EINVAL, "pid or id is negative");
 	if (config->flags & ~(unsigned)GLK_GUEST_INCOMING)
 		return context_fail(context, -EINVAL, "unknown flags 0x%x",
 				    config->flags);
-	if (config->pid < 0 || config->id < -1)
-		return context_fail(context, -EINVAL, "pid or id is negative");
 	who->id = config->id;
+	who->epoch = config->epoch;
+	who->nonce = config->tag;
 	who->holder = (enum capsule_holder)config->holder;
 	return 0;
 }
@@ -95,8 +98,10 @@ static const char *why_not(const struct glk_guest *guest, int error)
 	case EOPNOTSUPP:
 		return "this process itself holds the guest's leases";
 	case ENODATA:
-		return guest_state(&guest->sm) == GUEST_NEW
-			       ? "the guest has not been acquired yet"
+		if (guest_state(&guest->sm) == GUEST_NEW)
+			return "the guest has not been acquired yet";
+		return guest_state(&guest->sm) == GUEST_HELD
+			       ? "the capsule has not been handed over yet"
 			       : "the capsule has been handed over already";
 	default:
 		return strerror(-error);
@@ -209,6 +214,11 @@ GLK_EXPORT int glk_guest_acquire(struct glk_guest *guest)
 	if (r)
 		return r;
 	r = capsule_new(&guest->who, guest->holder_pid, &guest->capsule);
+	if (r == -EADDRINUSE)
+		return context_fail(context, r,
+				    "tag %" PRIu64 " is in use by a guest "
+				    "with this uuid",
+				    guest->who.nonce);
 	if (r)
 		return context_capsule_fail(context, r,
 					    "cannot make a capsule");
