@@ -16,9 +16,10 @@
  *
  * Of several processes that have a socket open, the guest is meant rather than
  * its children, so the first to be born; not who is only reading it, who may be
- * older; and anybody rather than ourselves. A process that is seen may be gone at the next moment, or be another one:
- * capsule_adopt() pins it and looks again. One that moves while we walk may be
- * missed, so those that were not found are looked for a few times.
+ * older; and anybody rather than ourselves. A process that is seen may be gone
+ * at the next moment, or be another one: capsule_adopt() pins it and looks
+ * again. One that moves while we walk may be missed, so those that were not
+ * found are looked for a few times.
  */
 
 #define ROUNDS 3
