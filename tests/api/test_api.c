@@ -412,6 +412,39 @@ static void test_leases_live_as_long_as_the_guest_process(void **state)
 	glk_context_free(context);
 }
 
+static int select_tag(struct glk_context *context, uint64_t tag)
+{
+	const struct glk_selection selection = { .who = UUID_A,
+						 .roles = 1 << GLK_ROLE_OWNER,
+						 .tag = tag };
+	const struct glk_guest_info *info = NULL;
+	struct glk_guest *guest = NULL;
+	int r = glk_guest_select(context, &selection, &guest);
+
+	if (r)
+		return r;
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_string_equal(info->uuid, UUID_A);
+	glk_guest_free(guest);
+	return 0;
+}
+
+static void test_a_guest_is_selected_by_its_tag(void **state)
+{
+	struct glk_context *context = open_context();
+	const char *path = test_file("selected", IMAGE_SIZE);
+	struct glk_guest *guest =
+		self_holding(context, UUID_A, "selected", path, 0);
+
+	(void)state;
+	assert_int_equal(select_tag(context, own_tag(UUID_A)), 0);
+	assert_int_equal(select_tag(context, own_tag(UUID_A) + 1), -ESRCH);
+	assert_false(test_lockable(path, F_RDLCK));
+	glk_guest_free(guest);
+	assert_int_equal(select_tag(context, own_tag(UUID_A)), -ESRCH);
+	glk_context_free(context);
+}
+
 static void test_leases_of_a_guest_that_never_started_end(void **state)
 {
 	struct glk_context *context = open_context();
@@ -539,6 +572,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_every_refused_disk_names_its_holder),
 	cmocka_unit_test(test_all_holders_of_a_shared_disk_are_named),
 	cmocka_unit_test(test_leases_live_as_long_as_the_guest_process),
+	cmocka_unit_test(test_a_guest_is_selected_by_its_tag),
 	cmocka_unit_test(test_leases_of_a_guest_that_never_started_end),
 	cmocka_unit_test(test_cancel_stops_the_next_call_and_no_other),
 	cmocka_unit_test(test_a_disk_that_cannot_be_locked_spoils_the_batch),
