@@ -48,7 +48,6 @@ struct glk_guest {
 	struct capsule_identity who;
 	bool incoming;	  /* acquiring means to claim, see handover.h */
 	pid_t holder_pid; /* hint for a new capsule, 0: this process */
-	bool incoming;	  /* the destination of a migration: claims only */
 	struct capsule *capsule;
 	struct wanted_disk *wanted; /* between add and acquire */
 	size_t n_wanted, cap_wanted;
