@@ -63,6 +63,22 @@ static const struct guest_call_rule {
 			      true,
 			      true,
 			      { -ENODATA, -ENODATA, -ENODATA, YES, YES } },
+	[GUEST_CALL_PREPARE] = { "prepare",
+				 true,
+				 false,
+				 { -ENODATA, -ENODATA, YES, YES, -ESRCH } },
+	[GUEST_CALL_OUT] = { "out",
+			     true,
+			     false,
+			     { -ENODATA, -ENODATA, YES, YES, -ESRCH } },
+	[GUEST_CALL_IN] = { "in",
+			    true,
+			    false,
+			    { -ENODATA, -ENODATA, YES, YES, -ESRCH } },
+	[GUEST_CALL_CANCEL] = { "cancel",
+				true,
+				false,
+				{ -ENODATA, -ENODATA, YES, YES, -ESRCH } },
 };
 
 static const struct guest_event_rule {

@@ -65,12 +65,6 @@ static void prepare_lock(struct take *t, uint32_t item, struct op *op,
 	};
 }
 
-static int judge_lock(const struct op *lock)
-{
-	return lock->res == -EAGAIN || lock->res == -EACCES ? TXN_BUSY
-							    : lock->res;
-}
-
 static int judge_query(const struct op *query)
 {
 	if (query->res)
@@ -133,7 +127,7 @@ static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n && !r; i++) {
 		struct txn_event *e = take_event(t, &acts[i]);
 
-		e->res = judge_lock(&t->ops[k++]);
+		e->res = take_judge(&t->ops[k++]);
 		if (asks(t, &acts[i], false)) {
 			e->res = e->res ? e->res : judge_query(&t->ops[k]);
 			k++;
@@ -142,6 +136,24 @@ static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 	if (!r)
 		r = query_apart(t, acts, n, first);
 	return r ? r : drop_locks(t, acts, n, first);
+}
+
+/* Only exclusive disks are claimed, so a batch of both kinds is cut. */
+static int lock_incoming(struct take *t, const struct txn_act *acts, size_t n)
+{
+	int r = 0;
+
+	while (n && !r) {
+		bool shared = is_shared(t, acts->item);
+		size_t k = 1;
+
+		while (k < n && is_shared(t, acts[k].item) == shared)
+			k++;
+		r = shared ? do_lock(t, acts, k) : take_claim(t, acts, k);
+		acts += k;
+		n -= k;
+	}
+	return r;
 }
 
 /* What its place leads to now may be elsewhere: open it by its whole path. */
@@ -274,6 +286,7 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 		asks[k++] = (struct holder_ask){ .id = item->id,
 						 .path = item->path,
 						 .mode = item->mode,
+						 .incoming = t->incoming,
 						 .fd = slot->fd,
 						 .remote = slot->remote };
 	}
@@ -363,7 +376,8 @@ static int perform_kind(struct take *t, const struct txn_act *acts, size_t n)
 	case TXN_DO_OPEN:
 		return take_open(t, acts, n);
 	case TXN_DO_LOCK:
-		return do_lock(t, acts, n);
+		return t->incoming ? lock_incoming(t, acts, n)
+				   : do_lock(t, acts, n);
 	case TXN_DO_VERIFY:
 		return do_verify(t, acts, n);
 	case TXN_DO_INQUIRE:

@@ -9,7 +9,7 @@
 
 /* Changes of a guest that has been acquired: hotplug, and what it holds. */
 
-static int begin_change(struct glk_guest *guest, enum guest_call call)
+int change_begin(struct glk_guest *guest, enum guest_call call)
 {
 	int r = context_begin(guest->context);
 
@@ -21,7 +21,7 @@ static int begin_change(struct glk_guest *guest, enum guest_call call)
 	return guest_move(&guest->sm, GUEST_EVENT_CHANGE_BEGIN);
 }
 
-static int end_change(struct glk_guest *guest, int r)
+int change_end(struct glk_guest *guest, int r)
 {
 	int moved = guest_move(&guest->sm, GUEST_EVENT_CHANGE_END);
 
@@ -36,13 +36,13 @@ GLK_EXPORT int glk_guest_attach(struct glk_guest *guest,
 	struct wanted_disk *w = few;
 	int r;
 
-	r = begin_change(guest, GUEST_CALL_ATTACH);
+	r = change_begin(guest, GUEST_CALL_ATTACH);
 	if (r)
 		return r;
 	if (n > ARRAY_SIZE(few))
 		w = wanted = calloc(n, sizeof(*wanted));
 	if (!w)
-		return end_change(guest, context_no_memory(guest->context));
+		return change_end(guest, context_no_memory(guest->context));
 	for (size_t i = 0; i < n && !r; i++) {
 		/* Borrowed: nothing here outlives the call. */
 		w[i].path = (char *)disks[i].path;
@@ -50,7 +50,7 @@ GLK_EXPORT int glk_guest_attach(struct glk_guest *guest,
 	}
 	if (!r && n)
 		r = take_disks(guest, w, n);
-	return end_change(guest, r);
+	return change_end(guest, r);
 }
 
 /* What the path names now; a path that is gone or hangs has no id. */
@@ -211,13 +211,13 @@ GLK_EXPORT int glk_guest_detach(struct glk_guest *guest,
 	size_t released = 0;
 	int r;
 
-	r = begin_change(guest, GUEST_CALL_DETACH);
+	r = change_begin(guest, GUEST_CALL_DETACH);
 	if (r)
 		return r;
 	r = check_paths(guest, paths, n);
 	if (!r && n)
 		r = release_disks(guest, paths, n, &released);
-	r = end_change(guest, r);
+	r = change_end(guest, r);
 	if (!r && ret_released)
 		*ret_released = released;
 	return r;

@@ -46,8 +46,8 @@ struct glk_guest {
 	struct glk_context *context;
 	struct guest_sm sm;
 	struct capsule_identity who;
+	bool incoming;	  /* acquiring means to claim, see handover.h */
 	pid_t holder_pid; /* hint for a new capsule, 0: this process */
-	bool incoming;	  /* the destination of a migration: claims only */
 	struct capsule *capsule;
 	struct wanted_disk *wanted; /* between add and acquire */
 	size_t n_wanted, cap_wanted;
@@ -112,6 +112,14 @@ int guest_list(struct glk_guest *guest, uint64_t deadline,
 
 /* As context_capsule_fail(); and a guest that is gone is marked as such. */
 int guest_fail(struct glk_guest *guest, int e, const char *what);
+
+/* change.c */
+
+/* What changes a guest stands between these two. Return: 0, or negative errno
+   with a message. */
+int change_begin(struct glk_guest *guest, enum guest_call call);
+/* @r: how it went. Return: that, or a bug of ours. */
+int change_end(struct glk_guest *guest, int r);
 
 /* path.c */
 

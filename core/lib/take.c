@@ -62,6 +62,8 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 		.guest = guest,
 		.context = guest->context,
 		.n = n,
+		.incoming = guest->incoming &&
+			    guest_state(&guest->sm) == GUEST_TAKING,
 	};
 	r = take_alloc(t);
 	return r ? r : txn_new(&config, &t->txn);
