@@ -331,20 +331,20 @@ class Demo(Case):
     def test_the_promise_is_kept_here(self):
         out = self.demo(OK, env={"LC_ALL": "C.UTF-8"}).out
         self.assertEqual(re.findall(r"(?m)^ ?(\d+)\. (\S)", out),
-                         [(str(i + 1), "\u2713") for i in range(11)])
+                         [(str(i + 1), "\u2713") for i in range(12)])
         self.assertIn("held by guest 'demo-web-", out)
         self.assertRegex(out, r"\d ms from fork to the running guest")
 
     def test_a_plain_terminal_gets_plain_marks(self):
         out = self.demo(OK, env={"LC_ALL": "C"}).out
-        self.assertEqual(out.count(". ok "), 11)
+        self.assertEqual(out.count(". ok "), 12)
         self.assertTrue(out.isascii())
 
     def test_json_has_every_step(self):
         answer = json.loads(self.demo(OK, "--json").out)
         self.assertTrue(answer["ok"])
         self.assertEqual([s["step"] for s in answer["steps"]],
-                         list(range(1, 12)))
+                         list(range(1, 13)))
 
     def test_a_failed_step_is_exit_1_and_cleans_up(self):
         def limit():
