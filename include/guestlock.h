@@ -308,8 +308,8 @@ int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
  * regular file, or for a file system without locks; another errno of fcntl(2),
  * such as -ENOLCK; -EEXIST; -ESTALE if a file is replaced again and again while
  * it is locked; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
- * user's parked descriptors; -ENOSPC if they do not fit a capsule; -ETIME;
- * -EALREADY. Since: 0.1
+ * user's parked descriptors; -ENOSPC if they do not fit a capsule; -EADDRINUSE
+ * if the tag was not new for the uuid; -ETIME; -EALREADY. Since: 0.1
  */
 int glk_guest_acquire(struct glk_guest *guest);
 

@@ -348,7 +348,7 @@ static int authenticate(struct capsule *c, const struct capsule_entry *entry,
 
 static int try_identity(struct capsule *c, int *fd)
 {
-	struct identity_bond bond = { c->uid, c->who.uuid, c->nonce };
+	struct identity_bond bond = { c->uid, c->who.uuid, c->who.nonce };
 	int r;
 
 	if (c->identity >= 0)
@@ -452,7 +452,7 @@ int capsule_adopt(const struct capsule_entry *entry,
 		return -ENOMEM;
 	c->who.uuid = entry->uuid;
 	c->who.id = -1;
-	c->nonce = entry->nonce;
+	c->who.nonce = entry->nonce;
 	c->ino = entry->ino;
 	marker = reader_mark();
 	r = open_b(c, entry, config->deadline, &b);

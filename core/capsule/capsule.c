@@ -99,18 +99,16 @@ int capsule_of_queue(int e)
 
 static int bind_name(struct capsule *c, pid_t holder_pid)
 {
-	struct name_parts parts = {
+	const struct name_parts parts = {
 		.uuid = c->who.uuid,
 		.pid = holder_pid ? holder_pid : getpid(),
 		.fd = c->b,
+		.nonce = c->who.nonce,
 	};
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
 	char name[CAPSULE_SOCKNAME_MAX + 1];
 	int n;
 
-	if (getrandom(&parts.nonce, sizeof(parts.nonce), 0) !=
-	    sizeof(parts.nonce))
-		return -errno;
 	n = name_format(&parts, name, sizeof(name));
 	if (n < 0)
 		return n;
@@ -119,7 +117,15 @@ static int bind_name(struct capsule *c, pid_t holder_pid)
 		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
 			     (size_t)n)) < 0)
 		return -errno;
-	c->nonce = parts.nonce;
+	return 0;
+}
+
+static int fill_nonce(struct capsule *c)
+{
+	uint64_t *nonce = &c->who.nonce;
+
+	if (!*nonce && getrandom(nonce, sizeof(*nonce), 0) != sizeof(*nonce))
+		return -errno;
 	return 0;
 }
 
@@ -147,12 +153,14 @@ static int make(struct capsule *c, pid_t holder_pid)
 	r = queue_new(&c->a, &c->b);
 	if (r)
 		return capsule_of_queue(r);
-	r = bind_name(c, holder_pid);
+	r = fill_nonce(c);
+	if (!r)
+		r = bind_name(c, holder_pid);
 	if (!r)
 		r = fill_identity(c);
 	if (r)
 		return r;
-	r = identity_new(&c->who, c->nonce, &c->identity);
+	r = identity_new(&c->who, &c->identity);
 	if (r)
 		return r == IDENTITY_E_NOFILE ? CAPSULE_E_NOFILE : r;
 	return capsule_of_queue(pack_send_header(c->a, c->identity));
@@ -185,7 +193,7 @@ int capsule_fd(const struct capsule *c)
 
 bool capsule_is(const struct capsule *c, const struct capsule_entry *entry)
 {
-	return c->ino == entry->ino && c->nonce == entry->nonce &&
+	return c->ino == entry->ino && c->who.nonce == entry->nonce &&
 	       !memcmp(&c->who.uuid, &entry->uuid, sizeof(entry->uuid));
 }
 

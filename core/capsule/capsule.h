@@ -48,7 +48,9 @@ struct capsule_identity {
 	char name[CAPSULE_NAME_MAX + 1]; /* "" if none; no control bytes */
 	int64_t id;			 /* -1 if none */
 	enum capsule_holder holder;
-	pid_t maker_pid;      /* filled in by capsule_new() */
+	uint64_t epoch;	 /* how often the guest has been handed on */
+	uint64_t nonce;	 /* of its name; 0: capsule_new() takes a random one */
+	pid_t maker_pid; /* filled in by capsule_new() */
 	uint64_t maker_start; /* ditto; clock ticks since boot */
 	uint64_t created;     /* ditto; CLOCK_REALTIME, ns */
 };
@@ -111,14 +113,15 @@ struct capsule_keeper {
 
 /**
  * capsule_new() - make an empty capsule and give it its name
- * @who:	identity; uuid is mandatory
+ * @who:	identity; uuid is mandatory. A nonce must be new for this uuid:
+ *		one name is bound once
  * @holder_pid:	pid that will hold it, 0 for the calling process
  *
  * Everything is O_CLOEXEC: whoever hands capsule_fd() to a guest clears that
  * for the guest alone.
  *
  * Return: 0, CAPSULE_E_NOFILE, CAPSULE_E_INFLIGHT, -EINVAL for a bad identity,
- * or negative errno.
+ * -EADDRINUSE for a nonce that was not new, or another negative errno.
  */
 int capsule_new(const struct capsule_identity *who, pid_t holder_pid,
 		struct capsule **ret_capsule);

@@ -21,6 +21,7 @@ struct wire_identity {
 	int64_t id;
 	uint64_t maker_start;
 	uint64_t created;
+	uint64_t epoch;
 	int32_t maker_pid;
 	uint32_t zero;
 };
@@ -53,8 +54,7 @@ int identity_check(const struct capsule_identity *who)
 	return 0;
 }
 
-size_t identity_encode(const struct capsule_identity *who, uint64_t nonce,
-		       void *buf)
+size_t identity_encode(const struct capsule_identity *who, void *buf)
 {
 	size_t name_size = strlen(who->name);
 	struct wire_identity w = {
@@ -63,10 +63,11 @@ size_t identity_encode(const struct capsule_identity *who, uint64_t nonce,
 		.holder = (uint8_t)who->holder,
 		.name_size = (uint16_t)name_size,
 		.uuid = who->uuid,
-		.nonce = nonce,
+		.nonce = who->nonce,
 		.id = who->id,
 		.maker_start = who->maker_start,
 		.created = who->created,
+		.epoch = who->epoch,
 		.maker_pid = who->maker_pid,
 	};
 
@@ -76,7 +77,7 @@ size_t identity_encode(const struct capsule_identity *who, uint64_t nonce,
 }
 
 int identity_parse(const void *data, size_t size,
-		   struct capsule_identity *ret_who, uint64_t *ret_nonce)
+		   struct capsule_identity *ret_who)
 {
 	const char *name = (const char *)data + sizeof(struct wire_identity);
 	struct capsule_identity who = {};
@@ -90,24 +91,24 @@ int identity_parse(const void *data, size_t size,
 	    !name_makes_sense(name, w.name_size))
 		return IDENTITY_E_FORGED;
 	who.uuid = w.uuid;
+	who.nonce = w.nonce;
 	memcpy(who.name, name, w.name_size);
 	who.id = w.id;
 	who.holder = (enum capsule_holder)w.holder;
 	who.maker_pid = w.maker_pid;
 	who.maker_start = w.maker_start;
 	who.created = w.created;
+	who.epoch = w.epoch;
 	if (identity_check(&who))
 		return IDENTITY_E_FORGED;
 	*ret_who = who;
-	*ret_nonce = w.nonce;
 	return 0;
 }
 
-int identity_new(const struct capsule_identity *who, uint64_t nonce,
-		 int *ret_fd)
+int identity_new(const struct capsule_identity *who, int *ret_fd)
 {
 	uint8_t buf[IDENTITY_SIZE_MAX];
-	struct iovec iov = { buf, identity_encode(who, nonce, buf) };
+	struct iovec iov = { buf, identity_encode(who, buf) };
 	int r = sealed_new(&iov, 1, ret_fd);
 
 	return r == SEALED_E_NOFILE ? IDENTITY_E_NOFILE : r;
@@ -118,7 +119,6 @@ int identity_read(int fd, const struct identity_bond *bond,
 {
 	_cleanup_(freep) void *data = NULL;
 	struct capsule_identity who;
-	uint64_t nonce;
 	struct stat st;
 	size_t size;
 	int r;
@@ -130,7 +130,7 @@ int identity_read(int fd, const struct identity_bond *bond,
 		return -errno;
 	if (st.st_uid != bond->uid)
 		return IDENTITY_E_FORGED;
-	if (identity_parse(data, size, &who, &nonce) || nonce != bond->nonce ||
+	if (identity_parse(data, size, &who) || who.nonce != bond->nonce ||
 	    memcmp(&who.uuid, &bond->uuid, sizeof(who.uuid)))
 		return IDENTITY_E_FORGED;
 	*ret_who = who;

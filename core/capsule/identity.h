@@ -14,7 +14,7 @@
  * name, which is bound once and for all. So no guest can pass for another one
  * and be given descriptors of its disks.
  */
-#define IDENTITY_SIZE_MIN 64
+#define IDENTITY_SIZE_MIN 72
 #define IDENTITY_SIZE_MAX (IDENTITY_SIZE_MIN + CAPSULE_NAME_MAX)
 
 /* Expected outcomes, beside 0 and negative errno. */
@@ -28,16 +28,14 @@ enum {
 int identity_check(const struct capsule_identity *who);
 
 /* Pure. @buf has IDENTITY_SIZE_MAX bytes. Return: how many are used. */
-size_t identity_encode(const struct capsule_identity *who, uint64_t nonce,
-		       void *buf);
+size_t identity_encode(const struct capsule_identity *who, void *buf);
 
 /* Pure. Return: 0 or IDENTITY_E_FORGED. */
 int identity_parse(const void *data, size_t size,
-		   struct capsule_identity *ret_who, uint64_t *ret_nonce);
+		   struct capsule_identity *ret_who);
 
 /* Return: 0, IDENTITY_E_NOFILE, or negative errno. */
-int identity_new(const struct capsule_identity *who, uint64_t nonce,
-		 int *ret_fd);
+int identity_new(const struct capsule_identity *who, int *ret_fd);
 
 struct identity_bond {
 	uid_t uid; /* owner of the socket */

@@ -12,7 +12,6 @@
 /* What the parts of the capsule share. The essay is at the top of capsule.c. */
 struct capsule {
 	struct capsule_identity who;
-	uint64_t nonce;
 	struct name_parts bound; /* of an adopted one: what B is bound to */
 	uint32_t ino;		 /* of B */
 	uid_t uid;		 /* of B's owner */

@@ -23,7 +23,8 @@ static void forget(struct glk_conflict *c)
 
 int conflict_add(struct conflict_list *list, const struct glk_conflict *c)
 {
-	struct glk_conflict own = *c;
+	const struct glk_conflict from = *c; /* it may be one of the list's */
+	struct glk_conflict own = from;
 	int r = 0;
 
 	if (list->n == list->cap) {
@@ -36,8 +37,8 @@ int conflict_add(struct conflict_list *list, const struct glk_conflict *c)
 		list->cap = cap;
 	}
 	own.path = own.uuid = own.name = own.exe = NULL;
-	if (copy(c->path, &own.path) || copy(c->uuid, &own.uuid) ||
-	    copy(c->name, &own.name) || copy(c->exe, &own.exe))
+	if (copy(from.path, &own.path) || copy(from.uuid, &own.uuid) ||
+	    copy(from.name, &own.name) || copy(from.exe, &own.exe))
 		r = -ENOMEM;
 	if (r)
 		forget(&own);

@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
+#include "include/guestlock/driver.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,19 +92,44 @@ void *context_scratch(struct glk_context *context, size_t n, size_t size)
 	return context->scratch ? memset(context->scratch, 0, bytes) : NULL;
 }
 
+/* The arguments may be of the message that it replaces. */
+static void set_message(struct glk_context *context, const char *format,
+			va_list args)
+{
+	char *text = NULL;
+
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	free(context->message);
+	context->message = text;
+}
+
 int context_fail(struct glk_context *context, int error, const char *format,
 		 ...)
 {
-	char *text = NULL;
 	va_list args;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
+	set_message(context, format, args);
 	va_end(args);
-	free(context->message);
-	context->message = text;
 	return error;
+}
+
+GLK_EXPORT int glk_context_explain(struct glk_context *context, int error,
+				   const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	set_message(context, format, args);
+	va_end(args);
+	return error;
+}
+
+GLK_EXPORT int glk_context_blame(struct glk_context *context,
+				 const struct glk_conflict *conflict)
+{
+	return conflict_add(&context->conflicts, conflict);
 }
 
 int context_no_memory(struct glk_context *context)

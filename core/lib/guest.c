@@ -5,6 +5,7 @@
 #include "core/lib/info.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 static bool name_is_printable(const char *name)
@@ -52,7 +53,12 @@ static int check_config(struct glk_context *context,
 					    "reserved fields are not zero");
 	if (config->pid < 0 || config->id < -1)
 		return context_fail(context, -EINVAL, "pid or id is negative");
+	if (config->flags & ~(unsigned)GLK_GUEST_INCOMING)
+		return context_fail(context, -EINVAL, "unknown flags 0x%x",
+				    config->flags);
 	who->id = config->id;
+	who->epoch = config->epoch;
+	who->nonce = config->tag;
 	who->holder = (enum capsule_holder)config->holder;
 	return 0;
 }
@@ -76,6 +82,7 @@ GLK_EXPORT int glk_guest_new(struct glk_context *context,
 	guest->context = context;
 	guest->who = who;
 	guest->holder_pid = config->pid;
+	guest->incoming = config->flags & GLK_GUEST_INCOMING;
 	guest_init(&guest->sm, who.holder == CAPSULE_SELF);
 	*ret_guest = guest;
 	return 0;
@@ -205,6 +212,11 @@ GLK_EXPORT int glk_guest_acquire(struct glk_guest *guest)
 	if (r)
 		return r;
 	r = capsule_new(&guest->who, guest->holder_pid, &guest->capsule);
+	if (r == -EADDRINUSE)
+		return context_fail(context, r,
+				    "tag %" PRIu64 " is in use by a guest "
+				    "with this uuid",
+				    guest->who.nonce);
 	if (r)
 		return context_capsule_fail(context, r,
 					    "cannot make a capsule");

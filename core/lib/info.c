@@ -119,6 +119,8 @@ static void fill_guest(struct info *info, const struct capsule *capsule)
 		.pid = keeper ? keeper->pid : getpid(),
 		.holder = (int)who->holder,
 		.uid = capsule_uid(capsule),
+		.epoch = who->epoch,
+		.tag = who->nonce,
 	};
 	if (keeper)
 		start = keeper->start;

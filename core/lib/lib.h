@@ -47,6 +47,7 @@ struct glk_guest {
 	struct guest_sm sm;
 	struct capsule_identity who;
 	pid_t holder_pid; /* hint for a new capsule, 0: this process */
+	bool incoming;	  /* the destination of a migration: claims only */
 	struct capsule *capsule;
 	struct wanted_disk *wanted; /* between add and acquire */
 	size_t n_wanted, cap_wanted;

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <guestlock.h>
+#include <guestlock/driver.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,12 @@ static const char *own_uuid(int which)
 	return uuids[which];
 }
 
+/* Of a guest with this uuid; 0 for any. */
+static uint64_t own_tag(const char *uuid)
+{
+	return uuid ? (uint64_t)getpid() << 32 | (uint64_t)uuid[22] : 0;
+}
+
 static struct glk_context *open_context(void)
 {
 	struct glk_context *context = NULL;
@@ -47,6 +54,8 @@ static struct glk_guest *describe(struct glk_context *context, int holder,
 	config.uuid = uuid;
 	config.name = name;
 	config.id = 7;
+	config.epoch = 3;
+	config.tag = own_tag(uuid);
 	config.holder = holder;
 	assert_int_equal(glk_guest_new(context, &config, &guest), 0);
 	assert_non_null(guest);
@@ -104,6 +113,24 @@ static void test_null_can_be_freed(void **state)
 	glk_guest_free(NULL);
 	glk_guest_list_free(NULL);
 	glk_context_free(NULL);
+}
+
+static void test_a_driver_has_the_last_word(void **state)
+{
+	struct glk_context *context = open_context();
+	const struct glk_conflict blamed = { .path = "/x", .pid = 4711 };
+	const struct glk_conflict *conflicts = NULL;
+
+	(void)state;
+	assert_int_equal(glk_context_blame(context, &blamed), 0);
+	assert_int_equal(glk_context_explain(context, -EBUSY, "%s is taken",
+					     "/x"),
+			 -EBUSY);
+	assert_string_equal(glk_context_message(context), "/x is taken");
+	assert_int_equal(glk_context_conflicts(context, &conflicts), 1);
+	assert_string_equal(conflicts[0].path, "/x");
+	assert_int_equal(conflicts[0].pid, 4711);
+	glk_context_free(context);
 }
 
 static void test_a_host_can_be_described(void **state)
@@ -186,6 +213,8 @@ static void check_guest(const struct glk_guest_info *info, const char *path)
 	assert_string_equal(info->uuid, UUID_A);
 	assert_string_equal(info->name, "listed");
 	assert_int_equal(info->id, 7);
+	assert_int_equal(info->epoch, 3);
+	assert_int_equal(info->tag, own_tag(UUID_A));
 	assert_int_equal(info->pid, getpid());
 	assert_int_equal(info->uid, geteuid());
 	assert_int_equal(info->holder, GLK_HOLDER_SELF);
@@ -383,6 +412,39 @@ static void test_leases_live_as_long_as_the_guest_process(void **state)
 	glk_context_free(context);
 }
 
+static int select_tag(struct glk_context *context, uint64_t tag)
+{
+	const struct glk_selection selection = { .who = UUID_A,
+						 .roles = 1 << GLK_ROLE_OWNER,
+						 .tag = tag };
+	const struct glk_guest_info *info = NULL;
+	struct glk_guest *guest = NULL;
+	int r = glk_guest_select(context, &selection, &guest);
+
+	if (r)
+		return r;
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_string_equal(info->uuid, UUID_A);
+	glk_guest_free(guest);
+	return 0;
+}
+
+static void test_a_guest_is_selected_by_its_tag(void **state)
+{
+	struct glk_context *context = open_context();
+	const char *path = test_file("selected", IMAGE_SIZE);
+	struct glk_guest *guest =
+		self_holding(context, UUID_A, "selected", path, 0);
+
+	(void)state;
+	assert_int_equal(select_tag(context, own_tag(UUID_A)), 0);
+	assert_int_equal(select_tag(context, own_tag(UUID_A) + 1), -ESRCH);
+	assert_false(test_lockable(path, F_RDLCK));
+	glk_guest_free(guest);
+	assert_int_equal(select_tag(context, own_tag(UUID_A)), -ESRCH);
+	glk_context_free(context);
+}
+
 static void test_leases_of_a_guest_that_never_started_end(void **state)
 {
 	struct glk_context *context = open_context();
@@ -502,6 +564,7 @@ static void test_descriptors_are_as_many_as_before(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_version_is_the_projects),
 	cmocka_unit_test(test_null_can_be_freed),
+	cmocka_unit_test(test_a_driver_has_the_last_word),
 	cmocka_unit_test(test_a_host_can_be_described),
 	cmocka_unit_test(test_a_disk_has_the_scope_of_its_file_system),
 	cmocka_unit_test(test_a_vmm_locks_and_releases_its_own_disks),
@@ -509,6 +572,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_every_refused_disk_names_its_holder),
 	cmocka_unit_test(test_all_holders_of_a_shared_disk_are_named),
 	cmocka_unit_test(test_leases_live_as_long_as_the_guest_process),
+	cmocka_unit_test(test_a_guest_is_selected_by_its_tag),
 	cmocka_unit_test(test_leases_of_a_guest_that_never_started_end),
 	cmocka_unit_test(test_cancel_stops_the_next_call_and_no_other),
 	cmocka_unit_test(test_a_disk_that_cannot_be_locked_spoils_the_batch),

@@ -61,6 +61,43 @@ static void the_holder_pid_stands_in_the_name(void **state)
 	capsule_free(capsule);
 }
 
+static void a_nonce_that_is_given_stands_in_the_name_once(void **state)
+{
+	struct capsule_identity who = {
+		.uuid = { { 1 } }, .id = -1, .epoch = 3, .nonce = 4711
+	};
+	struct capsule *capsule = NULL, *other = NULL;
+	int copy;
+
+	(void)state;
+	assert_int_equal(capsule_new(&who, 0, &capsule), 0);
+	assert_true(kit_entry(capsule).nonce == 4711);
+	assert_true(capsule_identity(capsule)->nonce == 4711);
+	assert_true(capsule_identity(capsule)->epoch == 3);
+	/* Of another descriptor it is another name. */
+	assert_int_equal(capsule_new(&who, 0, &other), 0);
+	other = capsule_free(other);
+	copy = fcntl(capsule_fd(capsule), F_DUPFD_CLOEXEC, 100);
+	assert_true(copy >= 100);
+	capsule_free(capsule);
+	assert_int_equal(capsule_new(&who, 0, &other), -EADDRINUSE);
+	assert_null(other);
+	close(copy);
+	assert_int_equal(capsule_new(&who, 0, &other), 0);
+	capsule_free(other);
+}
+
+static void a_nonce_is_random_if_none_is_given(void **state)
+{
+	struct capsule *a = kit_capsule("a"), *b = kit_capsule("b");
+
+	(void)state;
+	assert_true(capsule_identity(a)->nonce != capsule_identity(b)->nonce);
+	assert_true(kit_entry(a).nonce == capsule_identity(a)->nonce);
+	capsule_free(a);
+	capsule_free(b);
+}
+
 static void everything_is_closed_on_exec(void **state)
 {
 	struct capsule *capsule;
@@ -663,6 +700,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_new_capsule_bears_its_name_and_is_empty),
 	cmocka_unit_test(the_holder_pid_stands_in_the_name),
 	cmocka_unit_test(everything_is_closed_on_exec),
+	cmocka_unit_test(a_nonce_that_is_given_stands_in_the_name_once),
+	cmocka_unit_test(a_nonce_is_random_if_none_is_given),
 	cmocka_unit_test(a_bad_identity_is_refused),
 	cmocka_unit_test(no_descriptor_is_left_behind),
 	cmocka_unit_test(a_lease_comes_back_as_it_was_parked),

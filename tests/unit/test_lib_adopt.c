@@ -2,18 +2,43 @@
 #include "core/lib/look.h"
 #include "tests/unit/lib_kit.h"
 
+#include "core/base/compat.h"
 #include "core/base/util.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/*
+ * The linker sends the library's capsule_list() here (--wrap), so that one of
+ * two guests can go, or be unreadable, just when their roles are read.
+ */
+int __real_capsule_list(struct capsule *capsule, uint64_t deadline,
+			struct capsule_contents *ret_contents);
+int __wrap_capsule_list(struct capsule *capsule, uint64_t deadline,
+			struct capsule_contents *ret_contents);
+
+static pid_t list_fails_for;
+static int list_result;
+
+int __wrap_capsule_list(struct capsule *capsule, uint64_t deadline,
+			struct capsule_contents *ret_contents)
+{
+	const struct capsule_keeper *keeper = capsule_keeper(capsule);
+
+	if (keeper && keeper->pid == list_fails_for)
+		return list_result;
+	return __real_capsule_list(capsule, deadline, ret_contents);
+}
 
 static struct glk_context *context;
 
 static int start(void **state)
 {
 	(void)state;
+	list_fails_for = 0;
 	context = guest_context();
 	return 0;
 }
@@ -225,6 +250,218 @@ static void without_time_who_has_not_moved_is_found(void **state)
 	process_end(pid);
 }
 
+static void lock(int fd, long byte, short type)
+{
+	struct flock lock = { .l_type = type, .l_start = byte, .l_len = 1 };
+
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+}
+
+/* The locks that make a role, see core/lease/handover.h. */
+static void play(struct glk_guest *guest, enum role role)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+	int fd;
+
+	assert_int_equal(capsule_list(guest->capsule, UINT64_MAX, &contents),
+			 0);
+	assert_int_equal(contents.n_leases, 1);
+	fd = contents.leases[0].fds[0];
+	if (role == ROLE_INCOMING)
+		lock(fd, LOCK_BYTE_SUCCESSOR, F_WRLCK);
+	if (role == ROLE_PREPARED)
+		lock(fd, LOCK_BYTE_WRITER, F_WRLCK);
+	if (role == ROLE_PREPARED || role == ROLE_LEFT)
+		lock(fd, LOCK_BYTE_PREDECESSOR, F_WRLCK);
+	if (role != ROLE_OWNER)
+		lock(fd, LOCK_BYTE_OWNER, F_RDLCK);
+	capsule_contents_done(&contents);
+}
+
+struct actor {
+	enum role role; /* NONE: without a disk */
+	uint64_t tag;
+	pid_t pid;
+};
+
+/* Run guests that have one uuid and one name. */
+static void run_actors(unsigned uuid, struct actor *actors, size_t n)
+{
+	struct glk_guest_config config = GLK_GUEST_CONFIG_INIT;
+
+	config.uuid = guest_uuid(uuid);
+	config.name = guest_name("actor");
+	for (size_t i = 0; i < n; i++) {
+		struct glk_guest *guest = NULL;
+
+		config.tag = actors[i].tag;
+		assert_int_equal(glk_guest_new(context, &config, &guest), 0);
+		if (actors[i].role)
+			assert_int_equal(guest_add(guest,
+						   kit_file(number((long)i), 0),
+						   0),
+					 0);
+		assert_int_equal(glk_guest_acquire(guest), 0);
+		if (actors[i].role)
+			play(guest, actors[i].role);
+		actors[i].pid = guest_fork(guest);
+	}
+}
+
+static void end_actors(struct actor *actors, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		process_end(actors[i].pid);
+}
+
+/* Return: the pid of who is found, or negative errno. */
+static pid_t select_guest(const char *who, unsigned roles, uint64_t tag)
+{
+	const struct glk_selection selection = { .who = who,
+						 .roles = roles,
+						 .tag = tag };
+	const struct glk_guest_info *info = NULL;
+	struct glk_guest *guest = NULL;
+	pid_t pid;
+	int r = glk_guest_select(context, &selection, &guest);
+
+	assert_int_equal(r != 0, guest == NULL);
+	if (r)
+		return r;
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	pid = info->pid;
+	glk_guest_free(guest);
+	return pid;
+}
+
+#define BIT(_role) (1U << (_role))
+
+static void a_role_chooses_among_those_of_one_uuid(void **state)
+{
+	struct actor actors[] = { { .role = ROLE_PREPARED },
+				  { .role = ROLE_INCOMING },
+				  { .role = ROLE_NONE } };
+	const char *const whos[] = { guest_uuid(17), guest_name("actor") };
+
+	(void)state;
+	run_actors(17, actors, 3);
+	for (size_t i = 0; i < 2; i++) {
+		const char *who = whos[i];
+
+		assert_int_equal(select_guest(who, BIT(GLK_ROLE_PREPARED), 0),
+				 actors[0].pid);
+		assert_int_equal(select_guest(who,
+					      BIT(GLK_ROLE_OWNER) |
+						      BIT(GLK_ROLE_PREPARED) |
+						      BIT(GLK_ROLE_LEFT),
+					      0),
+				 actors[0].pid);
+		assert_int_equal(select_guest(who,
+					      BIT(GLK_ROLE_INCOMING) |
+						      BIT(GLK_ROLE_ARRIVED),
+					      0),
+				 actors[1].pid);
+		assert_int_equal(select_guest(who,
+					      BIT(GLK_ROLE_PREPARED) |
+						      BIT(GLK_ROLE_INCOMING),
+					      0),
+				 -ENOTUNIQ);
+		assert_says(context, "2 guests are called");
+		assert_int_equal(select_guest(who, 0, 0), -ENOTUNIQ);
+		assert_says(context, "3 guests are called");
+		assert_int_equal(select_guest(who, BIT(GLK_ROLE_ARRIVED), 0),
+				 -ESRCH);
+		assert_says(context, "in such a role is running");
+	}
+	end_actors(actors, 3);
+}
+
+static void of_one_alone_the_role_is_not_asked(void **state)
+{
+	struct actor actor = { .role = ROLE_OWNER };
+
+	(void)state;
+	run_actors(18, &actor, 1);
+	assert_int_equal(select_guest(guest_uuid(18), BIT(GLK_ROLE_LEFT), 0),
+			 actor.pid);
+	end_actors(&actor, 1);
+	assert_int_equal(select_guest(guest_uuid(18), BIT(GLK_ROLE_LEFT), 0),
+			 -ESRCH);
+}
+
+static void a_tag_chooses_whoever_else_fits(void **state)
+{
+	struct actor actors[] = { { .role = ROLE_OWNER, .tag = 41 },
+				  { .role = ROLE_OWNER, .tag = 42 },
+				  { .role = ROLE_NONE } };
+
+	(void)state;
+	run_actors(19, actors, 3);
+	assert_int_equal(select_guest(guest_uuid(19), 0, 41), actors[0].pid);
+	assert_int_equal(select_guest(guest_name("actor"), 0, 42),
+			 actors[1].pid);
+	assert_int_equal(select_guest(number(actors[1].pid), 0, 42),
+			 actors[1].pid);
+	assert_int_equal(select_guest(number(actors[0].pid), 0, 42), -ESRCH);
+	assert_int_equal(select_guest(guest_uuid(19), BIT(GLK_ROLE_LEFT), 42),
+			 actors[1].pid);
+	assert_int_equal(select_guest(guest_uuid(19), 0, 43), -ESRCH);
+	assert_says(context, "with tag 43 is running");
+	assert_int_equal(select_guest(guest_uuid(17), 0, 42), -ESRCH);
+	assert_int_equal(select_guest(guest_uuid(19), BIT(GLK_ROLE_OWNER), 0),
+			 -ENOTUNIQ);
+	end_actors(actors, 3);
+}
+
+static void who_ends_while_roles_are_read_fits_no_more(void **state)
+{
+	struct actor actors[] = { { .role = ROLE_OWNER },
+				  { .role = ROLE_OWNER } };
+
+	(void)state;
+	run_actors(20, actors, 2);
+	list_fails_for = actors[0].pid;
+	list_result = CAPSULE_E_GONE;
+	assert_int_equal(select_guest(guest_uuid(20), BIT(GLK_ROLE_LEFT), 0),
+			 actors[1].pid);
+	/* It could be the one, but nobody can say. */
+	list_result = CAPSULE_E_BUSY;
+	assert_int_equal(select_guest(guest_uuid(20), BIT(GLK_ROLE_OWNER), 0),
+			 actors[1].pid);
+	assert_int_equal(select_guest(guest_uuid(20), BIT(GLK_ROLE_LEFT), 0),
+			 -ETIME);
+	assert_says(context, "cannot look into the guest");
+	list_fails_for = 0;
+	end_actors(actors, 2);
+}
+
+static void nonsense_selects_nobody(void **state)
+{
+	struct glk_selection selection = { .who = guest_uuid(21) };
+	struct glk_guest *guest = NULL;
+
+	(void)state;
+	selection.roles = BIT(GLK_ROLE_ARRIVED + 1);
+	assert_int_equal(glk_guest_select(context, &selection, &guest),
+			 -EINVAL);
+	assert_says(context, "unknown roles 0x40");
+	selection.roles = 0;
+	selection.reserved[3] = 1;
+	assert_int_equal(glk_guest_select(context, &selection, &guest),
+			 -EINVAL);
+	assert_says(context, "reserved");
+	selection.reserved[3] = 0;
+	assert_int_equal(glk_guest_select(context, &selection, &guest), -ESRCH);
+	selection.who = "";
+	assert_int_equal(glk_guest_select(context, &selection, &guest),
+			 -EINVAL);
+	selection.who = NULL;
+	assert_int_equal(glk_guest_select(context, &selection, &guest),
+			 -EINVAL);
+	assert_says(context, "no guest is named");
+	assert_null(guest);
+}
+
 static int claim(void *arg)
 {
 	struct channel *ready = arg;
@@ -291,6 +528,11 @@ static const struct CMUnitTest tests[] = {
 	TEST(our_own_process_may_be_the_guest),
 	TEST(what_we_adopt_we_do_not_keep_alive),
 	TEST(without_time_who_has_not_moved_is_found),
+	TEST(a_role_chooses_among_those_of_one_uuid),
+	TEST(of_one_alone_the_role_is_not_asked),
+	TEST(a_tag_chooses_whoever_else_fits),
+	TEST(who_ends_while_roles_are_read_fits_no_more),
+	TEST(nonsense_selects_nobody),
 	TEST(a_guest_of_another_user_is_not_adopted),
 	TEST(nobody_adopts_a_guest_of_roots),
 };

@@ -3,6 +3,7 @@
 #include "tests/lib/test.h"
 
 #include "core/base/clock.h"
+#include "include/guestlock/driver.h"
 
 #include <string.h>
 
@@ -30,6 +31,36 @@ static void a_failure_has_a_message_until_the_next_call(void **state)
 	assert_string_equal(glk_context_message(context), "/a: gone");
 	assert_int_equal(context_begin(context), 0);
 	assert_string_equal(glk_context_message(context), "");
+}
+
+static void a_driver_explains_and_blames_until_the_next_call(void **state)
+{
+	const struct glk_conflict one = { .path = "/a",
+					  .kind = GLK_CONFLICT_HOST,
+					  .name = "h1" };
+	const struct glk_conflict *list;
+
+	(void)state;
+	assert_int_equal(glk_context_explain(context, -EBUSY, "%s: %d", "/a",
+					     7),
+			 -EBUSY);
+	assert_string_equal(glk_context_message(context), "/a: 7");
+	assert_int_equal(glk_context_explain(context, -EIO, "more: %s",
+					     glk_context_message(context)),
+			 -EIO);
+	assert_string_equal(glk_context_message(context), "more: /a: 7");
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(glk_context_blame(context, i ? list : &one),
+				 0);
+		assert_int_equal(glk_context_conflicts(context, &list), i + 1);
+		assert_string_equal(list[i].path, "/a");
+		assert_string_equal(list[i].name, "h1");
+		assert_string_equal(list[i].uuid, "");
+		assert_int_equal(list[i].kind, GLK_CONFLICT_HOST);
+	}
+	assert_int_equal(context_begin(context), 0);
+	assert_string_equal(glk_context_message(context), "");
+	assert_int_equal(glk_context_conflicts(context, &list), 0);
 }
 
 static void a_cancel_ends_one_call_only(void **state)
@@ -109,6 +140,9 @@ static void quoted_text_is_one_harmless_line(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(
 		a_failure_has_a_message_until_the_next_call, open_context,
+		close_context),
+	cmocka_unit_test_setup_teardown(
+		a_driver_explains_and_blames_until_the_next_call, open_context,
 		close_context),
 	cmocka_unit_test_setup_teardown(a_cancel_ends_one_call_only,
 					open_context, close_context),

@@ -52,6 +52,8 @@ static void a_guest_that_makes_no_sense_is_refused_by_its_field(void **state)
 		{ { .id = -1, .holder = 3 }, "holder must be GUEST or SELF" },
 		{ { .id = -1, .holder = -1 }, "holder must be GUEST or SELF" },
 		{ { .id = -1, .reserved = { 0, 0, 0, 1 } }, "reserved" },
+		{ { .id = -1, .flags = 1U << 1 }, "unknown flags 0x2" },
+		{ { .id = -1, .flags = 0x81 }, "unknown flags 0x81" },
 	};
 
 	(void)state;
@@ -98,6 +100,71 @@ static void a_guest_without_a_uuid_gets_a_random_one(void **state)
 	assert_string_equal(one->name, "");
 	glk_guest_free(a);
 	glk_guest_free(b);
+}
+
+static void only_a_destination_is_marked_as_incoming(void **state)
+{
+	struct glk_guest_config config = GLK_GUEST_CONFIG_INIT;
+	struct glk_guest *guest = NULL;
+
+	(void)state;
+	assert_int_equal(glk_guest_new(context, &config, &guest), 0);
+	assert_false(guest->incoming);
+	glk_guest_free(guest);
+	config.flags = GLK_GUEST_INCOMING;
+	assert_int_equal(glk_guest_new(context, &config, &guest), 0);
+	assert_true(guest->incoming);
+	glk_guest_free(guest);
+}
+
+static struct glk_guest *tagged(uint64_t epoch, uint64_t tag)
+{
+	struct glk_guest_config config = GLK_GUEST_CONFIG_INIT;
+	struct glk_guest *guest = NULL;
+
+	config.uuid = guest_uuid(40);
+	config.holder = GLK_HOLDER_SELF;
+	config.epoch = epoch;
+	config.tag = tag;
+	assert_int_equal(glk_guest_new(context, &config, &guest), 0);
+	return guest;
+}
+
+static void epoch_and_tag_are_what_the_guest_was_made_with(void **state)
+{
+	struct glk_guest *guest = tagged(UINT64_MAX, 4711);
+	const struct glk_guest_info *info = NULL;
+	struct glk_guest *other;
+
+	(void)state;
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_true(info->epoch == UINT64_MAX && info->tag == 4711);
+	other = tagged(0, 0);
+	assert_int_equal(glk_guest_acquire(other), 0);
+	assert_int_equal(glk_guest_info(other, &info), 0);
+	assert_true(info->epoch == 0 && info->tag != 0 && info->tag != 4711);
+	glk_guest_free(other);
+	glk_guest_free(guest);
+}
+
+/* The name has the descriptor's number in it: hold that free for the next. */
+static void a_tag_that_is_in_use_is_refused(void **state)
+{
+	struct glk_guest *guest = tagged(0, 4712);
+	int copy;
+
+	(void)state;
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	copy = fcntl(glk_guest_fd(guest), F_DUPFD_CLOEXEC, 100);
+	assert_true(copy >= 100);
+	glk_guest_free(guest);
+	guest = tagged(0, 4712);
+	assert_int_equal(glk_guest_acquire(guest), -EADDRINUSE);
+	assert_says(context, "tag 4712 is in use");
+	close(copy);
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	glk_guest_free(guest);
 }
 
 static void disks_are_added_all_or_none(void **state)
@@ -306,6 +373,9 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_guest_that_makes_no_sense_is_refused_by_its_field),
 	TEST(a_name_has_at_most_255_bytes),
 	TEST(a_guest_without_a_uuid_gets_a_random_one),
+	TEST(only_a_destination_is_marked_as_incoming),
+	TEST(epoch_and_tag_are_what_the_guest_was_made_with),
+	TEST(a_tag_that_is_in_use_is_refused),
 	TEST(disks_are_added_all_or_none),
 	TEST(a_path_has_at_most_4095_bytes),
 	TEST(what_is_added_is_copied),
