@@ -59,6 +59,10 @@ static const struct guest_call_rule {
 			      false,
 			      false,
 			      { -ENODATA, -ENODATA, YES, YES, -ESRCH } },
+	[GUEST_CALL_WAIT] = { "wait",
+			      true,
+			      true,
+			      { -ENODATA, -ENODATA, -ENODATA, YES, YES } },
 };
 
 static const struct guest_event_rule {
@@ -112,10 +116,10 @@ int guest_may(const struct guest_sm *guest, enum guest_call call)
 	rule = &guest_calls[call];
 	answer = rule->answer[guest->sm.state];
 	BUG_RETURN(!answer, -ENOTRECOVERABLE);
+	if (rule->stranger && guest->self && guest->sm.state >= GUEST_HELD)
+		return -EOPNOTSUPP;
 	if (answer != YES)
 		return answer;
-	if (rule->stranger && guest->self)
-		return -EOPNOTSUPP;
 	return rule->settled && guest->changing ? -EINPROGRESS : 0;
 }
 

@@ -39,6 +39,7 @@ enum guest_call {
 	GUEST_CALL_ATTACH,
 	GUEST_CALL_DETACH,
 	GUEST_CALL_INFO,
+	GUEST_CALL_WAIT, /* for its end */
 	_GUEST_CALL_N,
 };
 

@@ -205,6 +205,8 @@ static int load_named(const char *name, struct glk_driver **ret_driver)
 GLK_EXPORT int glk_driver_load(const char *name, struct glk_driver **ret_driver)
 {
 	static const struct glk_driver_table *const built_in[] = {
+		&driver_ofd,
+		&driver_vm,
 		&driver_nop,
 	};
 

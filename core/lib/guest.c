@@ -98,8 +98,10 @@ static const char *why_not(const struct glk_guest *guest, int error)
 	case EOPNOTSUPP:
 		return "this process itself holds the guest's leases";
 	case ENODATA:
-		return guest_state(&guest->sm) == GUEST_NEW
-			       ? "the guest has not been acquired yet"
+		if (guest_state(&guest->sm) == GUEST_NEW)
+			return "the guest has not been acquired yet";
+		return guest_state(&guest->sm) == GUEST_HELD
+			       ? "the capsule has not been handed over yet"
 			       : "the capsule has been handed over already";
 	default:
 		return strerror(-error);

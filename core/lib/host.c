@@ -124,45 +124,16 @@ static int ask_fail(struct glk_context *context, const char *path, int error)
 			    error == -ETIME ? TEXT_TOO_SLOW : strerror(-error));
 }
 
-/* Open a disk for a question. Return: descriptor, or error with message. */
+/* Return: descriptor, or error with message. */
 static int open_to_ask(struct glk_context *context, const char *path,
 		       struct where *ret_where)
 {
-	struct where where;
-	struct op op = {
-		.kind = OP_OPEN,
-		.fd = AT_FDCWD,
-		.open = { .path = path,
-			  .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY },
-	};
-	int r;
+	int fd = where_open(context, path, ret_where);
 
-	r = where_path(context, path, &where);
-	if (r)
-		return ask_fail(context, path, r);
-	if (!S_ISREG(where.mode))
-		return context_fail(context,
-				    S_ISDIR(where.mode) ? -EISDIR : -EOPNOTSUPP,
-				    "%s: not a regular file", quoted(path));
-	op.flags = where.kind.remote ? OP_REMOTE : 0;
-	r = engine_run(context->engine, &op, 1, context->deadline);
-	if (r || op.res < 0)
-		return ask_fail(context, path, r ? r : op.res);
-	*ret_where = where;
-	return op.res;
-}
-
-/* Closing a file of a server is a question to it, too. */
-static void close_asked(struct glk_context *context, int fd, bool remote)
-{
-	struct op op = {
-		.kind = OP_CLOSE,
-		.flags = remote ? OP_REMOTE : 0,
-		.fd = fd,
-	};
-
-	if (engine_run(context->engine, &op, 1, context->deadline))
-		fd_close(fd);
+	if (fd == -EISDIR || fd == -EOPNOTSUPP)
+		return context_fail(context, fd, "%s: not a regular file",
+				    quoted(path));
+	return fd < 0 ? ask_fail(context, path, fd) : fd;
 }
 
 static int add_holder(void *arg, const struct holder_answer *answer)
@@ -188,14 +159,11 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	ask.fd = open_to_ask(context, path, &where);
 	if (ask.fd < 0)
 		return ask.fd;
-	r = where_fd(context, ask.fd, path, &where);
-	if (!r) {
-		ask.id = where.id;
-		ask.remote = where.kind.remote;
-		r = holders_find(context, &ask, 1, context->deadline,
-				 add_holder, context);
-	}
-	close_asked(context, ask.fd, where.kind.remote);
+	ask.id = where.id;
+	ask.remote = where.kind.remote;
+	r = holders_find(context, &ask, 1, context->deadline, add_holder,
+			 context);
+	where_close(context, ask.fd, where.kind.remote);
 	if (r)
 		return ask_fail(context, path, r);
 	*ret_holders = context->holders.items;

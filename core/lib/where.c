@@ -73,3 +73,45 @@ int where_path(struct glk_context *context, const char *path,
 	fd = op.res;
 	return where_fd(context, fd, path, ret_where);
 }
+
+int where_open(struct glk_context *context, const char *path,
+	       struct where *ret_where)
+{
+	struct where where;
+	struct op op = {
+		.kind = OP_OPEN,
+		.fd = AT_FDCWD,
+		.open = { .path = path,
+			  .flags = O_RDONLY | O_NONBLOCK | O_NOCTTY },
+	};
+	int r;
+
+	r = where_path(context, path, &where);
+	if (r)
+		return r;
+	if (!S_ISREG(where.mode))
+		return S_ISDIR(where.mode) ? -EISDIR : -EOPNOTSUPP;
+	op.flags = where.kind.remote ? OP_REMOTE : 0;
+	r = engine_run(context->engine, &op, 1, context->deadline);
+	if (r || op.res < 0)
+		return r ? r : op.res;
+	r = where_fd(context, op.res, path, &where);
+	if (r) {
+		where_close(context, op.res, where.kind.remote);
+		return r;
+	}
+	*ret_where = where;
+	return op.res;
+}
+
+void where_close(struct glk_context *context, int fd, bool remote)
+{
+	struct op op = {
+		.kind = OP_CLOSE,
+		.flags = remote ? OP_REMOTE : 0,
+		.fd = fd,
+	};
+
+	if (engine_run(context->engine, &op, 1, context->deadline))
+		fd_close(fd);
+}

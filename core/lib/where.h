@@ -27,6 +27,19 @@ int where_path(struct glk_context *context, const char *path,
 int where_fd(struct glk_context *context, int fd, const char *path,
 	     struct where *ret_where);
 
+/**
+ * where_open() - open a regular file to ask about its locks
+ * @ret_where:	of what was opened
+ *
+ * Return: descriptor, to be closed with where_close(); -EISDIR; -EOPNOTSUPP for
+ * what is not a regular file, which is not opened then; or as where_path().
+ */
+int where_open(struct glk_context *context, const char *path,
+	       struct where *ret_where);
+
+/* Closing a file of a server is a question to it, too. */
+void where_close(struct glk_context *context, int fd, bool remote);
+
 /*
  * Flags of an operation that finds the last component of @path where it is,
  * without links on the way: those are followed by where_path() alone.

@@ -364,6 +364,20 @@ static struct glk_guest *adopt(struct glk_context *context,
 	return guest;
 }
 
+static void wait_in_vain(const char *uuid, pid_t pid)
+{
+	struct glk_context *context = open_context();
+	struct glk_guest *guest = adopt(context, uuid, pid);
+	char text[16];
+
+	glk_context_set_timeout(context, 20);
+	snprintf(text, sizeof(text), "%d", (int)pid);
+	assert_int_equal(glk_guest_wait(guest), -ETIME);
+	assert_non_null(strstr(glk_context_message(context), text));
+	glk_guest_free(guest);
+	glk_context_free(context);
+}
+
 static void check_life(struct glk_context *context, struct glk_guest *guest,
 		       pid_t pid, const char *path)
 {
@@ -381,6 +395,7 @@ static void check_life(struct glk_context *context, struct glk_guest *guest,
 
 	glk_guest_free(adopt(context, number, pid));
 	glk_guest_free(adopt(context, name, pid));
+	wait_in_vain(UUID_A, pid);
 	adopted = adopt(context, UUID_A, pid);
 	assert_int_equal(attach(adopted, extra, 0), 0);
 	assert_false(test_lockable(extra, F_RDLCK));
@@ -389,6 +404,7 @@ static void check_life(struct glk_context *context, struct glk_guest *guest,
 	assert_true(test_becomes_free(extra, 5000));
 	assert_int_equal(attach(adopted, extra, 0), -ESRCH);
 	assert_true(test_lockable(extra, F_WRLCK));
+	assert_int_equal(glk_guest_wait(adopted), 0);
 	glk_guest_free(adopted);
 }
 

@@ -156,19 +156,19 @@ int kit_as_nobody(int (*fn)(void *arg), void *arg)
 	return process_wait(kit_start_as_nobody(fn, arg));
 }
 
-void kit_lock_in_flight(const char *path, int queue[2])
+void kit_send_away(int fd, int queue[2])
 {
+	char byte = 0;
 	union {
 		char buf[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = {};
-	struct iovec iov = { (void *)path, 1 };
+	struct iovec iov = { &byte, 1 };
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	int fd = kit_lock(path, 0, F_WRLCK);
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
@@ -177,4 +177,9 @@ void kit_lock_in_flight(const char *path, int queue[2])
 	MUST(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, queue));
 	MUST_EQUAL(sendmsg(queue[0], &msg, 0), 1);
 	close(fd);
+}
+
+void kit_lock_in_flight(const char *path, int queue[2])
+{
+	kit_send_away(kit_lock(path, 0, F_WRLCK), queue);
 }

@@ -48,6 +48,9 @@ int kit_lock(const char *path, long byte, short type);
    descriptor is in flight. */
 void kit_lock_in_flight(const char *path, int queue[2]);
 
+/* The same for a lock that is held already; @fd is closed. */
+void kit_send_away(int fd, int queue[2]);
+
 /* A process that has a lock of this kind. */
 struct kit_stranger {
 	const char *path;

@@ -69,6 +69,8 @@ static const int call_matrix[_GUEST_CALL_N][N_COLUMNS] = {
 		-EINPROGRESS, -EINPROGRESS, -ESRCH },
 	[GUEST_CALL_INFO] = { -ENODATA, -ENODATA, 0, 0, -ESRCH,
 		0, 0, -ESRCH },
+	[GUEST_CALL_WAIT] = { -ENODATA, -ENODATA, -ENODATA, 0, 0,
+		-ENODATA, -EINPROGRESS, -EINPROGRESS },
 };
 
 static const enum column event_matrix[_GUEST_EVENT_N][N_COLUMNS] = {
@@ -137,10 +139,15 @@ static void a_self_held_guest_can_change_but_is_never_handed_over(void **state)
 	assert_int_equal(guest_state(&guest), GUEST_HELD);
 	assert_int_equal(guest_may(&guest, GUEST_CALL_ATTACH), 0);
 	assert_int_equal(guest_may(&guest, GUEST_CALL_DETACH), 0);
+	assert_int_equal(guest_may(&guest, GUEST_CALL_WAIT), -EOPNOTSUPP);
 	assert_int_equal(guest_move(&guest, GUEST_EVENT_CHANGE_BEGIN), 0);
 	assert_int_equal(guest_move(&guest, GUEST_EVENT_CHANGE_END), 0);
+	drive(&guest, true, GONE);
+	assert_int_equal(guest_may(&guest, GUEST_CALL_WAIT), -EOPNOTSUPP);
+	assert_int_equal(guest_may(&guest, GUEST_CALL_HAND_OVER), -EOPNOTSUPP);
 	drive(&guest, true, NEW);
 	assert_int_equal(guest_may(&guest, GUEST_CALL_HAND_OVER), -ENODATA);
+	assert_int_equal(guest_may(&guest, GUEST_CALL_WAIT), -ENODATA);
 	assert_int_equal(guest_move(&guest, GUEST_EVENT_ADOPT),
 			 -ENOTRECOVERABLE);
 	bug_set_fatal(true);

@@ -313,6 +313,24 @@ static void what_is_held_is_never_taken(void **state)
 	kit_end(&g);
 }
 
+static struct glk_guest *waited;
+
+static int wait_for_end(void)
+{
+	return glk_guest_wait(waited);
+}
+
+static void a_guest_that_lives_is_waited_for_in_vain(void **state)
+{
+	struct kit_guest g = kit_run(context, 33, held, 0);
+
+	(void)state;
+	waited = g.guest;
+	glk_context_set_timeout(context, 0);
+	each_may_fail(wait_for_end, -ETIME);
+	kit_end(&g);
+}
+
 static int ask_for_holders(void)
 {
 	const struct glk_conflict *holders = NULL;
@@ -344,6 +362,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(guests_are_listed_or_not_at_all),
 	TEST(a_guest_is_adopted_or_not),
 	TEST(what_is_held_is_never_taken),
+	TEST(a_guest_that_lives_is_waited_for_in_vain),
 	TEST(holders_are_told_or_not),
 };
 

@@ -42,6 +42,30 @@ static void a_path_is_identified_through_its_links(void **state)
 	assert_string_not_equal(where.kind.fs, "");
 }
 
+static void only_a_regular_file_is_opened_to_ask(void **state)
+{
+	const char *path = test_file("asked", 0), *link = test_file("l", -1);
+	struct where where = { .mode = 7 };
+	struct stat st;
+	int fd;
+
+	(void)state;
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(symlink(path, link), 0);
+	fd = where_open(context, link, &where);
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(where.id.ino, st.st_ino);
+	where_close(context, fd, false);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	where.mode = 7;
+	assert_int_equal(where_open(context, test_dir(), &where), -EISDIR);
+	assert_int_equal(where_open(context, "/dev/null", &where), -EOPNOTSUPP);
+	assert_int_equal(where_open(context, "/nowhere", &where), -ENOENT);
+	assert_int_equal(where.mode, 7);
+}
+
 /* A process that opens a FIFO to write waits for somebody to open it. */
 static int open_fifo(void *arg)
 {
@@ -142,6 +166,7 @@ static void a_path_with_dots_may_lead_anywhere(void **state)
 
 static const struct CMUnitTest tests[] = {
 	TEST(a_path_is_identified_through_its_links),
+	TEST(only_a_regular_file_is_opened_to_ask),
 	TEST(what_is_looked_at_is_not_opened),
 	TEST(what_is_not_there_is_an_error_and_nothing_else),
 	TEST(a_cancel_is_passed_on),
