@@ -21,6 +21,9 @@ static int lock_disks(struct cli *cli, struct glk_guest **ret_guest)
 	config.uuid = o->uuid;
 	config.name = o->name;
 	config.id = o->id;
+	config.epoch = o->epoch;
+	config.tag = o->tag;
+	config.flags = o->incoming ? GLK_GUEST_INCOMING : 0;
 	r = glk_guest_new(cli->context, &config, &guest);
 	if (r == 0)
 		r = glk_guest_add(guest, o->disks.items, o->disks.n);
@@ -67,8 +70,9 @@ const struct verb verb_run = {
 		.arguments = "[OPTION]... [--] COMMAND [ARGUMENT]...",
 		.options = OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |
 			   OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-			   OPTION_LOCKSPACE | OPTION_WAIT | OPTION_JSON |
-			   OPTION_QUIET,
+			   OPTION_LOCKSPACE | OPTION_VM | OPTION_INCOMING |
+			   OPTION_EPOCH | OPTION_TAG | OPTION_ARGS_FROM |
+			   OPTION_WAIT | OPTION_JSON | OPTION_QUIET,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 		.command = true,

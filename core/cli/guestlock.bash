@@ -40,10 +40,11 @@ _guestlock_options() {
 	case $verb in
 	run)
 		words+=(--id --uuid --name --disk --disks-from --null
-			--wait --lease --lockspace)
+			--lease --lockspace --vm --incoming --epoch --tag
+			--args-from --wait)
 		;;
 	attach-disk | detach-disk)
-		words+=(--disks-from --null)
+		words+=(--disks-from --null --lease --lockspace)
 		;;
 	esac
 	_guestlock_words "$cur" "${words[@]}"
@@ -59,8 +60,8 @@ _guestlock_first() {
 			echo $((i + 1))
 			return
 			;;
-		--disk | --disks-from | --id | --uuid | --name | --wait | \
-			--lease | --lockspace)
+		--disk | --disks-from | --args-from | --id | --uuid | --name | \
+			--wait | --lease | --lockspace | --epoch | --tag)
 			((i++))
 			;;
 		-*) ;;
@@ -89,11 +90,11 @@ _guestlock() {
 		return
 	fi
 	case ${COMP_WORDS[COMP_CWORD - 1]} in
-	--disk | --disks-from | --lockspace)
+	--disk | --disks-from | --args-from | --lockspace)
 		_guestlock_files "$cur"
 		return
 		;;
-	--id | --uuid | --name | --wait | --lease)
+	--id | --uuid | --name | --wait | --lease | --epoch | --tag)
 		return
 		;;
 	esac

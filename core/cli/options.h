@@ -20,6 +20,11 @@ enum option_bit {
 	OPTION_LOCKSPACE = 1 << 9,
 	OPTION_WAIT = 1 << 10,
 	OPTION_HELP = 1 << 11, /* every verb has it */
+	OPTION_INCOMING = 1 << 12,
+	OPTION_EPOCH = 1 << 13,
+	OPTION_TAG = 1 << 14,
+	OPTION_VM = 1 << 15,
+	OPTION_ARGS_FROM = 1 << 16,
 };
 
 /* What a verb accepts. */
@@ -35,10 +40,14 @@ struct syntax {
 #define ARGS_MANY UINT32_MAX
 
 struct options {
-	bool help, json, quiet, nul;
+	bool help, json, quiet, nul, incoming, vm;
 	int64_t id; /* -1: none */
-	const char *uuid, *name, *disks_from;
-	struct disks disks;
+	uint64_t epoch, tag;
+	const char *uuid, *name, *disks_from, *lockspace, *args_from;
+	struct disks disks; /* with the leases, once options_parse() is done */
+	struct disks keys;  /* of --lease */
+	char *words_data;   /* what --args-from has read, and its words, */
+	char **words;	    /* which others point to; words[0] is none */
 	char **args;
 	size_t n_args;
 	char *complaint; /* what is wrong, once options_parse() has failed */
@@ -64,13 +73,42 @@ int options_parse(const struct syntax *syntax, int argc, char **argv,
    negative errno of open(2) and read(2), with a complaint. */
 int options_read_disks(struct options *options);
 
-/* Add PATH[,shared][,readonly]. Return: as options_parse(). */
+/* Add PATH[,shared][,readonly][,lease]. Return: as options_parse(). */
 int options_add_disk(struct options *options, const char *spec);
+
+/**
+ * options_read_args() - the words of --args-from
+ * @ret_argc:	how many, with words[0], which is @name
+ *
+ * Sets @options->words, NULL-terminated. Return: as options_read_disks().
+ */
+int options_read_args(struct options *options, const char *name,
+		      const char *file, int *ret_argc);
+
+/* Keep KEY of --lease. Return: as options_parse(). */
+int options_add_key(struct options *options, const char *key);
+
+/* Once all options are known: make disks of the leases; with --vm, leave no
+   other. Return: as options_parse(). */
+int options_add_leases(struct options *options);
+
+/* One for each option with a value of its own. Return: as options_parse(). */
+int options_set_id(struct options *options, const char *value);
+int options_set_uuid(struct options *options, const char *value);
+int options_set_name(struct options *options, const char *value);
+int options_set_epoch(struct options *options, const char *value);
+int options_set_tag(struct options *options, const char *value);
+int options_set_disks_from(struct options *options, const char *value);
+int options_set_lockspace(struct options *options, const char *value);
 
 /* Keep the first complaint: "@before'subject'@after", the subject escaped;
    NULL for none. Return: @err, or -ENOMEM. */
 int options_complain(struct options *options, int err, const char *before,
 		     const char *subject, const char *after);
+
+/* "@before'file': @err in words". Return: as options_complain(). */
+int options_complain_file(struct options *options, int err, const char *before,
+			  const char *file);
 
 void options_done(struct options *options);
 

@@ -9,7 +9,8 @@ static const struct syntax run_like = {
 	.name = "run",
 	.options = OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |
 		   OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-		   OPTION_LOCKSPACE | OPTION_WAIT | OPTION_JSON | OPTION_QUIET,
+		   OPTION_LOCKSPACE | OPTION_WAIT | OPTION_JSON | OPTION_QUIET |
+		   OPTION_INCOMING | OPTION_EPOCH | OPTION_TAG | OPTION_VM,
 	.min_args = 1,
 	.max_args = ARGS_MANY,
 	.command = true,
@@ -194,10 +195,48 @@ static void later_work_is_refused_and_says_so(void **state)
 	(void)state;
 	refuse(&run_like, WORDS("--wait", "5", "x"), -EOPNOTSUPP,
 	       "--wait is not in this version");
-	refuse(&run_like, WORDS("--lease", "k", "x"), -EOPNOTSUPP,
-	       "--lease is not in this version");
-	refuse(&run_like, WORDS("--lockspace", "/d", "x"), -EOPNOTSUPP,
-	       "--lockspace is not in this version");
+}
+
+static void a_migrated_guest_has_an_epoch_and_a_tag(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&run_like, &o,
+			       WORDS("--incoming", "--epoch",
+				     "18446744073709551615", "--tag",
+				     "FFffffffffffffff", "x")),
+			 0);
+	assert_true(o.incoming);
+	assert_true(o.epoch == UINT64_MAX && o.tag == UINT64_MAX);
+	options_done(&o);
+	refuse(&run_like, WORDS("--epoch", "18446744073709551616", "x"),
+	       -EINVAL,
+	       "--epoch '18446744073709551616' is not a number from 0 to "
+	       "2^64 - 1");
+	refuse(&run_like, WORDS("--epoch", "-1", "x"), -EINVAL,
+	       "--epoch '-1' is not a number from 0 to 2^64 - 1");
+}
+
+static void a_tag_is_a_hexadecimal_number(void **state)
+{
+	static const char *const bad[] = {
+		"", "g", "0x1", "-1", " 1", "11111111111111111",
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(parse(&run_like, &o,
+				       WORDS("--tag", bad[i], "x")),
+				 -EINVAL);
+		assert_non_null(strstr(o.complaint, "hexadecimal digits"));
+		options_done(&o);
+	}
+	refuse(&run_like, WORDS("--tag", "000", "x"), -EINVAL, "--tag is 0");
+	assert_int_equal(parse(&run_like, &o, WORDS("--tag", "1aB", "x")), 0);
+	assert_int_equal(o.tag, 0x1ab);
+	options_done(&o);
 }
 
 static void the_number_of_arguments_is_checked(void **state)
@@ -322,6 +361,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_uuid_is_checked_before_anything_is_locked),
 	cmocka_unit_test(a_bad_disk_is_quoted_with_the_reason),
 	cmocka_unit_test(later_work_is_refused_and_says_so),
+	cmocka_unit_test(a_migrated_guest_has_an_epoch_and_a_tag),
+	cmocka_unit_test(a_tag_is_a_hexadecimal_number),
 	cmocka_unit_test(the_number_of_arguments_is_checked),
 	cmocka_unit_test(json_counts_even_after_a_mistake),
 	cmocka_unit_test(help_wins_over_mistakes),
