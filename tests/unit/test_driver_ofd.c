@@ -424,6 +424,45 @@ static void both_ends_on_one_host_are_told_apart_by_pid(void **state)
 	process_end(source);
 }
 
+static void vm_takes_one_lease_and_no_disk(void **state)
+{
+	struct glk_manager *m =
+		managed_new("vm", GLK_MANAGER_START, guest_uuid(17));
+	struct glk_manager *again =
+		managed_new("vm", GLK_MANAGER_START, guest_uuid(17));
+	const char *lease = kit_file(guest_uuid(17), -1);
+	pid_t pid, child = 0;
+
+	(void)state;
+	assert_int_equal(glk_manager_acquire(m), -EINVAL);
+	managed_says(m, "lockspace");
+	assert_int_equal(glk_manager_set(m, "lockspace", test_dir()), 0);
+	assert_int_equal(glk_manager_set(again, "lockspace", test_dir()), 0);
+	assert_int_equal(managed_register(m, disk, 0), 0);
+	assert_int_equal(glk_manager_acquire(m), 0);
+	assert_held(lease);
+	assert_free(disk);
+	assert_int_equal(glk_manager_acquire(again), -EBUSY);
+	glk_manager_free(again);
+	pid = managed_start(m);
+	assert_int_equal(glk_manager_started(m, pid), 0);
+	assert_int_equal(managed_plug(m, other), 0);
+	assert_free(other);
+	assert_int_equal(managed_unplug(m, other), 0);
+	glk_manager_free(m);
+
+	m = managed_new("vm", GLK_MANAGER_ATTACH, guest_uuid(17));
+	assert_int_equal(glk_manager_set(m, "lockspace", "/nowhere"), 0);
+	assert_int_equal(managed_register(m, disk, 0), 0);
+	assert_int_equal(glk_manager_child(m, &child), 0);
+	assert_int_equal(child, pid);
+	assert_int_equal(managed_drift(m, GLK_DRIFT_MISSING, NULL), 1);
+	process_end(pid);
+	assert_int_equal(glk_manager_shutdown(m), 0);
+	assert_free(lease);
+	glk_manager_free(m);
+}
+
 static void nop_locks_nothing_and_knows_what_it_was_told(void **state)
 {
 	struct glk_manager *m =
@@ -473,6 +512,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_supervisor_that_has_ended_is_not_waited_for),
 	TEST(a_guest_moves_from_one_manager_to_another),
 	TEST(both_ends_on_one_host_are_told_apart_by_pid),
+	TEST(vm_takes_one_lease_and_no_disk),
 	TEST(nop_locks_nothing_and_knows_what_it_was_told),
 };
 
