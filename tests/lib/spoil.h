@@ -11,7 +11,7 @@
 
 /* One message out of the guest's own queue. */
 struct taken {
-	char payload[4096];
+	char payload[1 << 16];
 	ssize_t size;
 	int fds[256];
 	size_t n_fds;
