@@ -69,7 +69,8 @@ enum glk_disk_flags {
 	/*
 	 * The path is a lease file, LOCKSPACE/KEY as virtlockd has it, and no
 	 * disk: it is made if it is not there, with mode 0600, and removed by
-	 * glk_guest_detach(). The directory must exist.
+	 * glk_guest_detach(), unless others hold it too or a server keeps it.
+	 * The directory must exist; KEY itself must not be a link.
 	 */
 	GLK_DISK_LEASE = 1 << 2,
 };
@@ -455,8 +456,10 @@ int glk_guest_select(struct glk_context *context,
  * another host and the lock of a disk does not reach beyond this one (the
  * message names the disk); -EINVAL for an empty @destination; -EBUSY if the
  * disks are another guest's by now (GLK_ROLE_LEFT, and the destination has
- * arrived); -ENOLCK if a lock is gone; -ESRCH; -ETIME; or another negative
- * errno. Since: 0.1
+ * arrived), or if the source that the guest came from has not ended yet;
+ * -EINPROGRESS if it has not arrived itself; -ENOLCK if a lock is gone;
+ * -EOPNOTSUPP if a file system does not tell whose a lock is; -ESRCH; -ETIME;
+ * or another negative errno. Since: 0.1
  */
 int glk_guest_prepare(struct glk_guest *guest, const char *destination);
 
@@ -476,9 +479,10 @@ int glk_guest_out(struct glk_guest *guest);
  *
  * Waits for the source to leave or to end, up to the context's time limit.
  *
- * Return: 0, also if it had arrived before; -ENODATA if it has claimed nothing;
- * -ETIME if the source has not left, and then all is as before; -ENOLCK if a
- * claim is gone; -ESRCH; or another negative errno. Since: 0.1
+ * Return: 0, also if it had arrived before, or owns its disks for another
+ * reason; -ENODATA for a source that was prepared; -ETIME if the source has not
+ * left, and then all is as before; -ENOLCK if a claim is gone; -ESRCH; or
+ * another negative errno. Since: 0.1
  */
 int glk_guest_in(struct glk_guest *guest);
 
@@ -489,8 +493,8 @@ int glk_guest_in(struct glk_guest *guest);
  * holds nothing then. A guest that takes part in no migration is left alone.
  *
  * Return: 0; -EBUSY for a source whose destination has arrived; -EALREADY for a
- * destination that has arrived; -ENODATA before glk_guest_acquire(); -ESRCH;
- * -ETIME; or another negative errno. Since: 0.1
+ * destination that has arrived and whose source has not ended; -ENODATA before
+ * glk_guest_acquire(); -ESRCH; -ETIME; or another negative errno. Since: 0.1
  */
 int glk_guest_cancel(struct glk_guest *guest);
 

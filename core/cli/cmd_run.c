@@ -68,11 +68,7 @@ const struct verb verb_run = {
 	.syntax = {
 		.name = "run",
 		.arguments = "[OPTION]... [--] COMMAND [ARGUMENT]...",
-		.options = OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |
-			   OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-			   OPTION_LOCKSPACE | OPTION_VM | OPTION_INCOMING |
-			   OPTION_EPOCH | OPTION_TAG | OPTION_ARGS_FROM |
-			   OPTION_WAIT | OPTION_JSON | OPTION_QUIET,
+		.options = OPTIONS_OF_RUN,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 		.command = true,

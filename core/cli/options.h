@@ -25,7 +25,16 @@ enum option_bit {
 	OPTION_TAG = 1 << 14,
 	OPTION_VM = 1 << 15,
 	OPTION_ARGS_FROM = 1 << 16,
+	OPTION_SIDE = 1 << 17,
+	OPTION_TIMEOUT = 1 << 18,
 };
+
+/* Of whatever starts a guest. */
+#define OPTIONS_OF_RUN                                                         \
+	(OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |                 \
+	 OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE | OPTION_LOCKSPACE |    \
+	 OPTION_VM | OPTION_INCOMING | OPTION_EPOCH | OPTION_TAG |             \
+	 OPTION_ARGS_FROM | OPTION_WAIT | OPTION_JSON | OPTION_QUIET)
 
 /* What a verb accepts. */
 struct syntax {
@@ -39,10 +48,14 @@ struct syntax {
 
 #define ARGS_MANY UINT32_MAX
 
+enum side { SIDE_ANY, SIDE_SOURCE, SIDE_DESTINATION };
+
 struct options {
 	bool help, json, quiet, nul, incoming, vm;
-	int64_t id; /* -1: none */
+	int64_t id;	 /* -1: none */
+	int64_t timeout; /* seconds; -1: none */
 	uint64_t epoch, tag;
+	enum side side;
 	const char *uuid, *name, *disks_from, *lockspace, *args_from;
 	struct disks disks; /* with the leases, once options_parse() is done */
 	struct disks keys;  /* of --lease */
@@ -53,7 +66,7 @@ struct options {
 	char *complaint; /* what is wrong, once options_parse() has failed */
 };
 
-#define OPTIONS_NULL ((struct options){ .id = -1 })
+#define OPTIONS_NULL ((struct options){ .id = -1, .timeout = -1 })
 
 /**
  * options_parse() - read a verb's command line
@@ -62,6 +75,8 @@ struct options {
  *		after a failure
  *
  * Goes on after the first mistake, so that --json counts wherever it stands.
+ * May be called again for the words that an earlier call has left over; what
+ * that has found stays.
  *
  * Return: 0; -EINVAL, -EOPNOTSUPP for what a later version will do, with
  * @options->complaint, whose strings are escaped; -ENOMEM.
@@ -98,6 +113,8 @@ int options_set_uuid(struct options *options, const char *value);
 int options_set_name(struct options *options, const char *value);
 int options_set_epoch(struct options *options, const char *value);
 int options_set_tag(struct options *options, const char *value);
+int options_set_side(struct options *options, const char *value);
+int options_set_timeout(struct options *options, const char *value);
 int options_set_disks_from(struct options *options, const char *value);
 int options_set_lockspace(struct options *options, const char *value);
 

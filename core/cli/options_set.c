@@ -71,6 +71,30 @@ int options_set_tag(struct options *options, const char *value)
 	return 0;
 }
 
+int options_set_side(struct options *options, const char *value)
+{
+	if (!strcmp(value, "source"))
+		options->side = SIDE_SOURCE;
+	else if (!strcmp(value, "destination"))
+		options->side = SIDE_DESTINATION;
+	else
+		return options_complain(options, -EINVAL, "--side ", value,
+					" is not source or destination");
+	return 0;
+}
+
+int options_set_timeout(struct options *options, const char *value)
+{
+	uint64_t seconds;
+
+	if (parse_decimal(value, UINT32_MAX / 1000, &seconds) < 0)
+		return options_complain(options, -EINVAL, "--timeout ", value,
+					" is not a number of seconds from 0 to "
+					"4294967");
+	options->timeout = (int64_t)seconds;
+	return 0;
+}
+
 static int set_once(struct options *options, const char **field,
 		    const char *value, const char *twice)
 {

@@ -167,6 +167,34 @@ int ofd_remove(void *state, const struct glk_resource *resources, size_t n)
 	return glk_guest_detach(ofd->guest, paths, n, NULL);
 }
 
+int ofd_prepare(void *state, const char *uri)
+{
+	struct ofd *ofd = state;
+
+	return glk_guest_prepare(ofd->guest, uri);
+}
+
+int ofd_out(void *state)
+{
+	struct ofd *ofd = state;
+
+	return glk_guest_out(ofd->guest);
+}
+
+int ofd_in(void *state)
+{
+	struct ofd *ofd = state;
+
+	return glk_guest_in(ofd->guest);
+}
+
+int ofd_cancel(void *state)
+{
+	struct ofd *ofd = state;
+
+	return glk_guest_cancel(ofd->guest);
+}
+
 int ofd_select_tagged(struct ofd *ofd)
 {
 	struct glk_selection selection = {
@@ -199,7 +227,7 @@ const struct glk_driver_table driver_ofd = {
 	.size = sizeof(struct glk_driver_table),
 	.name = "ofd",
 	.abilities = GLK_CAN_DISKS | GLK_CAN_LEASES | GLK_CAN_HOTPLUG |
-		     GLK_CAN_ATTACH | GLK_CAN_SUPERVISE,
+		     GLK_CAN_MIGRATE | GLK_CAN_ATTACH | GLK_CAN_SUPERVISE,
 	.open = ofd_open,
 	.close = ofd_close,
 	.acquire = ofd_acquire,
@@ -211,5 +239,9 @@ const struct glk_driver_table driver_ofd = {
 	.attach = ofd_attach,
 	.add = ofd_add,
 	.remove = ofd_remove,
+	.prepare = ofd_prepare,
+	.out = ofd_out,
+	.in = ofd_in,
+	.cancel = ofd_cancel,
 	.shutdown = ofd_shutdown,
 };

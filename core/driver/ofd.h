@@ -24,6 +24,10 @@ int ofd_started(void *state, pid_t pid);
 int ofd_child(void *state, pid_t *ret_pid);
 int ofd_add(void *state, const struct glk_resource *resources, size_t n);
 int ofd_remove(void *state, const struct glk_resource *resources, size_t n);
+int ofd_prepare(void *state, const char *uri);
+int ofd_out(void *state);
+int ofd_in(void *state);
+int ofd_cancel(void *state);
 int ofd_shutdown(void *state);
 
 int ofd_no_memory(struct ofd *ofd);

@@ -139,6 +139,34 @@ static int vm_plug(void *state, const struct glk_resource *resources, size_t n)
 	return 0;
 }
 
+static int vm_prepare(void *state, const char *uri)
+{
+	struct vm *vm = state;
+
+	return ofd_prepare(vm->ofd, uri);
+}
+
+static int vm_out(void *state)
+{
+	struct vm *vm = state;
+
+	return ofd_out(vm->ofd);
+}
+
+static int vm_in(void *state)
+{
+	struct vm *vm = state;
+
+	return ofd_in(vm->ofd);
+}
+
+static int vm_cancel(void *state)
+{
+	struct vm *vm = state;
+
+	return ofd_cancel(vm->ofd);
+}
+
 static int vm_shutdown(void *state)
 {
 	struct vm *vm = state;
@@ -150,8 +178,8 @@ const struct glk_driver_table driver_vm = {
 	.version = GLK_DRIVER_VERSION,
 	.size = sizeof(struct glk_driver_table),
 	.name = "vm",
-	.abilities = GLK_IGNORES_DISKS | GLK_CAN_HOTPLUG | GLK_CAN_ATTACH |
-		     GLK_CAN_SUPERVISE,
+	.abilities = GLK_IGNORES_DISKS | GLK_CAN_HOTPLUG | GLK_CAN_MIGRATE |
+		     GLK_CAN_ATTACH | GLK_CAN_SUPERVISE,
 	.open = vm_open,
 	.close = vm_close,
 	.acquire = vm_acquire,
@@ -163,5 +191,9 @@ const struct glk_driver_table driver_vm = {
 	.attach = vm_attach,
 	.add = vm_plug,
 	.remove = vm_plug,
+	.prepare = vm_prepare,
+	.out = vm_out,
+	.in = vm_in,
+	.cancel = vm_cancel,
 	.shutdown = vm_shutdown,
 };

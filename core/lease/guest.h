@@ -17,8 +17,10 @@
  *      `-------------------------------------------------------'
  *                               ADOPT
  *
- * Attach and detach are no states of their own: CHANGE_BEGIN in HELD or RUNNING
- * sets a mark and CHANGE_END takes it away; the guest may vanish in between.
+ * Attach, detach and the steps of a migration are no states of their own:
+ * CHANGE_BEGIN in HELD or RUNNING sets a mark and CHANGE_END takes it away; the
+ * guest may vanish in between. How far a migration has come is a matter of each
+ * lease, see handover.h.
  * With the holder SELF the guest stays HELD: there is nobody to hand it to.
  */
 enum guest_state {
@@ -39,6 +41,10 @@ enum guest_call {
 	GUEST_CALL_ATTACH,
 	GUEST_CALL_DETACH,
 	GUEST_CALL_INFO,
+	GUEST_CALL_PREPARE,
+	GUEST_CALL_OUT,
+	GUEST_CALL_IN,
+	GUEST_CALL_CANCEL,
 	GUEST_CALL_WAIT, /* for its end */
 	_GUEST_CALL_N,
 };
@@ -50,7 +56,7 @@ enum guest_event {
 	GUEST_EVENT_TAKEN,
 	GUEST_EVENT_HANDED_OVER,
 	GUEST_EVENT_ADOPT,
-	GUEST_EVENT_CHANGE_BEGIN, /* attach or detach */
+	GUEST_EVENT_CHANGE_BEGIN, /* attach, detach, migration */
 	GUEST_EVENT_CHANGE_END,	  /* however it ended */
 	GUEST_EVENT_VANISHED,
 	_GUEST_EVENT_N,
@@ -76,7 +82,7 @@ static inline enum guest_state guest_state(const struct guest_sm *guest)
  * -EALREADY	too late to name disks or to acquire
  * -ENODATA	there is no capsule yet, or it is not ours any more
  * -ESRCH	the guest is gone
- * -EINPROGRESS	an attach or detach of this guest has not ended
+ * -EINPROGRESS	a change of this guest has not ended
  * -EOPNOTSUPP	a guest that this process itself holds has no other process
  */
 int guest_may(const struct guest_sm *guest, enum guest_call call);

@@ -45,6 +45,9 @@ struct res_id {
 #define LOCK_BYTE_PREDECESSOR 4 /* the source */
 #define LOCK_HANDOVER_START LOCK_BYTE_SUCCESSOR
 #define LOCK_HANDOVER_LEN 3
+/* To let go of all at once. Of byte 1 a description of ours has nothing. */
+#define LOCK_ALL_START LOCK_BYTE_OWNER
+#define LOCK_ALL_LEN (LOCK_HANDOVER_START + LOCK_HANDOVER_LEN)
 
 static inline bool res_id_equal(struct res_id a, struct res_id b)
 {

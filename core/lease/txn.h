@@ -25,7 +25,8 @@ enum txn_do {
 	TXN_DO_OPEN,	/* open the path for the mode; tell type and id; an
 			   error leaves nothing open */
 	TXN_DO_LOCK,	/* take byte 0; if shared, then test that nobody hands
-			   the disk over, else drop it and say TXN_BUSY */
+			   the disk over, else drop it and say TXN_BUSY. (Or
+			   claim it, for the destination of a migration.) */
 	TXN_DO_VERIFY,	/* does the path still name what the item has open? */
 	TXN_DO_INQUIRE, /* who holds it? an enum txn_holder */
 	TXN_DO_RECALL,	/* does this guest hold it already? txn_holder */
@@ -62,7 +63,7 @@ struct txn_event {
 	uint32_t item;
 	int res;		/* 0, TXN_*, or negative errno */
 	enum txn_holder holder; /* INQUIRE, RECALL */
-	enum res_type type;	/* OPEN; _RES_TYPE_NONE: not lockable */
+	enum res_type type;	/* OPEN; only FILE and LEASE are lockable */
 	struct res_id id;	/* OPEN */
 };
 

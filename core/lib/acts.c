@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
+#include "core/lib/lease_file.h"
 #include "core/lib/look.h"
 #include "core/lib/own.h"
 
@@ -63,12 +64,6 @@ static void prepare_lock(struct take *t, uint32_t item, struct op *op,
 			.len = query ? LOCK_HANDOVER_LEN : 1,
 		},
 	};
-}
-
-static int judge_lock(const struct op *lock)
-{
-	return lock->res == -EAGAIN || lock->res == -EACCES ? TXN_BUSY
-							    : lock->res;
 }
 
 static int judge_query(const struct op *query)
@@ -133,7 +128,7 @@ static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n && !r; i++) {
 		struct txn_event *e = take_event(t, &acts[i]);
 
-		e->res = judge_lock(&t->ops[k++]);
+		e->res = take_judge(&t->ops[k++]);
 		if (asks(t, &acts[i], false)) {
 			e->res = e->res ? e->res : judge_query(&t->ops[k]);
 			k++;
@@ -142,6 +137,24 @@ static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
 	if (!r)
 		r = query_apart(t, acts, n, first);
 	return r ? r : drop_locks(t, acts, n, first);
+}
+
+/* Only exclusive disks are claimed, so a batch of both kinds is cut. */
+static int lock_incoming(struct take *t, const struct txn_act *acts, size_t n)
+{
+	int r = 0;
+
+	while (n && !r) {
+		bool shared = is_shared(t, acts->item);
+		size_t k = 1;
+
+		while (k < n && is_shared(t, acts[k].item) == shared)
+			k++;
+		r = shared ? do_lock(t, acts, k) : take_claim(t, acts, k);
+		acts += k;
+		n -= k;
+	}
+	return r;
 }
 
 /* What its place leads to now may be elsewhere: open it by its whole path. */
@@ -274,6 +287,7 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 		asks[k++] = (struct holder_ask){ .id = item->id,
 						 .path = item->path,
 						 .mode = item->mode,
+						 .incoming = t->incoming,
 						 .fd = slot->fd,
 						 .remote = slot->remote };
 	}
@@ -339,9 +353,27 @@ void take_close_items(struct take *t, const uint32_t *items, size_t n)
 	engine_close_many(t->context->engine, t->fds, k);
 }
 
+/*
+ * What is closed here was not parked. If nobody holds it, it is as good as given
+ * back, be it that this transaction has made it. Of a duplicate, or of what the
+ * guest has already, the lock is refused.
+ */
+static void remove_lease(const struct take *t, uint32_t item)
+{
+	const struct take_slot *slot = &t->slots[item];
+
+	if (slot->type == RES_TYPE_LEASE && slot->fd >= 0 && !slot->remote &&
+	    !is_shared(t, item))
+		lease_file_remove(slot->fd, txn_item(t->txn, item)->path);
+}
+
 void take_close(struct take *t, const struct txn_act *acts, size_t n)
 {
 	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (acts[i].what == TXN_DO_CLOSE)
+			remove_lease(t, acts[i].item);
 
 	for (size_t i = 0; i < n; i++)
 		if (acts[i].what == TXN_DO_CLOSE)
@@ -363,7 +395,8 @@ static int perform_kind(struct take *t, const struct txn_act *acts, size_t n)
 	case TXN_DO_OPEN:
 		return take_open(t, acts, n);
 	case TXN_DO_LOCK:
-		return do_lock(t, acts, n);
+		return t->incoming ? lock_incoming(t, acts, n)
+				   : do_lock(t, acts, n);
 	case TXN_DO_VERIFY:
 		return do_verify(t, acts, n);
 	case TXN_DO_INQUIRE:

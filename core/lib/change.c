@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/info.h"
+#include "core/lib/lease_file.h"
 #include "core/lib/lib.h"
 
 #include "core/base/util.h"
@@ -9,7 +10,7 @@
 
 /* Changes of a guest that has been acquired: hotplug, and what it holds. */
 
-static int begin_change(struct glk_guest *guest, enum guest_call call)
+int change_begin(struct glk_guest *guest, enum guest_call call)
 {
 	int r = context_begin(guest->context);
 
@@ -21,7 +22,7 @@ static int begin_change(struct glk_guest *guest, enum guest_call call)
 	return guest_move(&guest->sm, GUEST_EVENT_CHANGE_BEGIN);
 }
 
-static int end_change(struct glk_guest *guest, int r)
+int change_end(struct glk_guest *guest, int r)
 {
 	int moved = guest_move(&guest->sm, GUEST_EVENT_CHANGE_END);
 
@@ -36,21 +37,21 @@ GLK_EXPORT int glk_guest_attach(struct glk_guest *guest,
 	struct wanted_disk *w = few;
 	int r;
 
-	r = begin_change(guest, GUEST_CALL_ATTACH);
+	r = change_begin(guest, GUEST_CALL_ATTACH);
 	if (r)
 		return r;
 	if (n > ARRAY_SIZE(few))
 		w = wanted = calloc(n, sizeof(*wanted));
 	if (!w)
-		return end_change(guest, context_no_memory(guest->context));
+		return change_end(guest, context_no_memory(guest->context));
 	for (size_t i = 0; i < n && !r; i++) {
 		/* Borrowed: nothing here outlives the call. */
 		w[i].path = (char *)disks[i].path;
-		r = disk_check(guest->context, &disks[i], &w[i].mode);
+		r = disk_check(guest->context, &disks[i], &w[i]);
 	}
 	if (!r && n)
 		r = take_disks(guest, w, n);
-	return end_change(guest, r);
+	return change_end(guest, r);
 }
 
 /* What the path names now; a path that is gone or hangs has no id. */
@@ -68,6 +69,7 @@ static int current_id(struct glk_context *context, const char *path,
 
 /* The leases that a path means. */
 struct meaning {
+	const char *path; /* as the caller says */
 	struct res_id id;
 	const char *text; /* NULL: by id */
 };
@@ -114,14 +116,29 @@ static int unlock_remote(struct glk_context *context,
 	return r;
 }
 
-static int unlock(struct glk_context *context, struct capsule_lease *lease)
+static bool is_remote(struct glk_context *context,
+		      const struct capsule_lease *lease)
 {
 	struct mount_kind kind = {};
 
 	if (mounts_any_remote(context->mounts))
 		mounts_by_dev(context->mounts, lease->id.dev, NULL, &kind);
-	return kind.remote ? unlock_remote(context, lease)
-			   : capsule_unlock(lease);
+	return kind.remote;
+}
+
+static int unlock(struct glk_context *context, struct capsule_lease *lease)
+{
+	return is_remote(context, lease) ? unlock_remote(context, lease)
+					 : capsule_unlock(lease);
+}
+
+/* While it is locked; see lease_file.c. */
+static void remove_file(struct glk_context *context,
+			const struct capsule_lease *lease, const char *path)
+{
+	if (lease->type == RES_TYPE_LEASE && (lease->held || lease->role) &&
+	    !is_remote(context, lease))
+		lease_file_remove(lease->fds[0], path);
 }
 
 static int release_meant(struct glk_guest *guest,
@@ -134,6 +151,7 @@ static int release_meant(struct glk_guest *guest,
 
 		if (!is_meant(meaning, lease))
 			continue;
+		remove_file(guest->context, lease, meaning->path);
 		r = unlock(guest->context, lease);
 		if (r)
 			return context_fail(guest->context, r,
@@ -154,7 +172,7 @@ static int release_one(struct glk_guest *guest,
 		       size_t *released)
 {
 	_cleanup_(freep) char *text = NULL;
-	struct meaning meaning = {};
+	struct meaning meaning = { .path = path };
 	int r;
 
 	r = current_id(guest->context, path, &meaning.id);
@@ -211,13 +229,13 @@ GLK_EXPORT int glk_guest_detach(struct glk_guest *guest,
 	size_t released = 0;
 	int r;
 
-	r = begin_change(guest, GUEST_CALL_DETACH);
+	r = change_begin(guest, GUEST_CALL_DETACH);
 	if (r)
 		return r;
 	r = check_paths(guest, paths, n);
 	if (!r && n)
 		r = release_disks(guest, paths, n, &released);
-	r = end_change(guest, r);
+	r = change_end(guest, r);
 	if (!r && ret_released)
 		*ret_released = released;
 	return r;

@@ -135,18 +135,31 @@ static bool excludes(const struct holder_ask *ask, bool shared)
 	return !shared || ask->mode == RES_EXCLUSIVE;
 }
 
+static bool gives_way(const struct holder_ask *ask, enum role role)
+{
+	return ask->incoming && (role == ROLE_PREPARED || role == ROLE_LEFT);
+}
+
+static bool is_own(const struct holder_ask *ask,
+		   const struct capsule_entry *entry)
+{
+	return ask->own && capsule_is(ask->own, entry);
+}
+
 static bool is_in_the_way(const struct search *s, size_t a,
 			  const struct capsule_lease *lease)
 {
 	const struct holder_ask *ask = &s->asks[a];
 
 	return (lease->held || lease->role || ask->remote) &&
-	       !is_free(&s->taken[a]) && res_id_equal(ask->id, lease->id) &&
+	       !gives_way(ask, lease->role) && !is_free(&s->taken[a]) &&
+	       res_id_equal(ask->id, lease->id) &&
 	       excludes(ask, lease->mode == RES_SHARED);
 }
 
 /* A disk is asked for once, so a lease matches one at most. */
 static size_t match_leases(const struct search *s,
+			   const struct capsule_entry *entry,
 			   const struct capsule_contents *contents,
 			   struct match *matches)
 {
@@ -156,7 +169,8 @@ static size_t match_leases(const struct search *s,
 		const struct capsule_lease *lease = &contents->leases[i];
 		size_t a = 0;
 
-		while (a < s->n && !is_in_the_way(s, a, lease))
+		while (a < s->n && (!is_in_the_way(s, a, lease) ||
+				    is_own(&s->asks[a], entry)))
 			a++;
 		if (a < s->n)
 			matches[n++] =
@@ -188,7 +202,7 @@ static int look_into(struct search *s, const struct capsule_entry *entry,
 	}
 	matches = reallocarray(NULL, contents.n_leases + 1, sizeof(*matches));
 	if (matches)
-		n = match_leases(s, &contents, matches);
+		n = match_leases(s, entry, &contents, matches);
 	capsule_contents_done(&contents);
 	r = matches ? report_matches(s, capsule, matches, n) : -ENOMEM;
 	capsule_free(capsule);

@@ -12,9 +12,11 @@ struct holder_ask {
 	const char *path;
 	enum res_mode mode; /* wanted: who does not exclude it is left out */
 	int fd;		    /* of the disk */
-	bool remote;	    /* use the workers */
-	bool all;   /* name all, else only those who are found quickly */
-	bool found; /* answered: at least one holder was reported */
+	const struct capsule *own; /* is not in the way, or NULL */
+	bool incoming; /* the source of a hand-over is not in the way */
+	bool remote;   /* use the workers */
+	bool all;      /* name all, else only those who are found quickly */
+	bool found;    /* answered: at least one holder was reported */
 };
 
 struct holder_answer {

@@ -19,6 +19,14 @@
  * call's time limit.
  */
 
+_Static_assert((int)GLK_ROLE_NONE == ROLE_NONE &&
+		       (int)GLK_ROLE_OWNER == ROLE_OWNER &&
+		       (int)GLK_ROLE_PREPARED == ROLE_PREPARED &&
+		       (int)GLK_ROLE_LEFT == ROLE_LEFT &&
+		       (int)GLK_ROLE_INCOMING == ROLE_INCOMING &&
+		       (int)GLK_ROLE_ARRIVED == ROLE_ARRIVED,
+	       "the public roles are ours");
+
 /* Return: 1, 0, or -ECANCELED. */
 static int leads_to(struct glk_context *context, const char *path,
 		    struct res_id id)
@@ -79,6 +87,7 @@ static int fill_lease(struct glk_context *context,
 		.mode = (int)lease->mode,
 		.scope = (int)lease->scope,
 		.held = lease->held,
+		.role = (int)lease->role,
 		.same_file = same,
 		.dev = lease->id.dev,
 		.ino = lease->id.ino,

@@ -40,14 +40,15 @@ struct glk_context {
 struct wanted_disk {
 	char *path;
 	enum res_mode mode;
+	enum res_type type; /* FILE or LEASE */
 };
 
 struct glk_guest {
 	struct glk_context *context;
 	struct guest_sm sm;
 	struct capsule_identity who;
+	bool incoming;	  /* acquiring means to claim, see handover.h */
 	pid_t holder_pid; /* hint for a new capsule, 0: this process */
-	bool incoming;	  /* the destination of a migration: claims only */
 	struct capsule *capsule;
 	struct wanted_disk *wanted; /* between add and acquire */
 	size_t n_wanted, cap_wanted;
@@ -91,9 +92,10 @@ void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
 
 /* guest.c */
 
-/* Validate one disk of the caller's. Return: 0 or as glk_guest_add(). */
+/* Validate one disk of the caller's, and fill in all but the path. Return: 0 or
+   as glk_guest_add(). */
 int disk_check(struct glk_context *context, const struct glk_disk *disk,
-	       enum res_mode *ret_mode);
+	       struct wanted_disk *ret_wanted);
 
 /* guest_may() with a message. */
 int guest_check(struct glk_guest *guest, enum guest_call call);
@@ -112,6 +114,14 @@ int guest_list(struct glk_guest *guest, uint64_t deadline,
 
 /* As context_capsule_fail(); and a guest that is gone is marked as such. */
 int guest_fail(struct glk_guest *guest, int e, const char *what);
+
+/* change.c */
+
+/* What changes a guest stands between these two. Return: 0, or negative errno
+   with a message. */
+int change_begin(struct glk_guest *guest, enum guest_call call);
+/* @r: how it went. Return: that, or a bug of ours. */
+int change_end(struct glk_guest *guest, int r);
 
 /* path.c */
 

@@ -8,6 +8,7 @@
 /* What the driver keeps for each item of a transaction. */
 struct take_slot {
 	int fd;
+	enum res_type type; /* wanted */
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
@@ -35,6 +36,7 @@ struct take {
 	size_t n_events;
 	struct places places;
 	bool places_opened;
+	bool incoming; /* exclusive disks are claimed, see claim.c */
 	struct take_mine *mine;
 	size_t n_mine;
 	bool mine_known;
@@ -50,11 +52,22 @@ static inline uint8_t take_flags(const struct take_slot *slot)
 	return slot->remote ? OP_REMOTE : 0;
 }
 
+/* Of a lock. */
+static inline int take_judge(const struct op *lock)
+{
+	return lock->res == -EAGAIN || lock->res == -EACCES ? TXN_BUSY
+							    : lock->res;
+}
+
 /* acts.c: the event that answers an act. */
 struct txn_event *take_event(struct take *take, const struct txn_act *act);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
+
+/* claim.c: the LOCK acts of exclusive disks of a migration's destination.
+   Return: as take_perform(). */
+int take_claim(struct take *take, const struct txn_act *acts, size_t n);
 
 /* open.c: perform the OPEN acts of a step. Return: as take_perform(). */
 int take_open(struct take *take, const struct txn_act *acts, size_t n);

@@ -577,6 +577,91 @@ static void test_descriptors_are_as_many_as_before(void **state)
 	assert_int_equal(test_open_fds(), before);
 }
 
+/* A byte of the owner, and those of the two sides of a migration. */
+static void assert_bytes(const char *path, bool successor, bool writer,
+			 bool predecessor)
+{
+	assert_false(test_byte_lockable(path, 0, F_WRLCK));
+	assert_int_equal(!test_byte_lockable(path, 2, F_RDLCK), successor);
+	assert_int_equal(!test_byte_lockable(path, 3, F_RDLCK), writer);
+	assert_int_equal(!test_byte_lockable(path, 4, F_RDLCK), predecessor);
+}
+
+static int role_of(struct glk_guest *guest)
+{
+	const struct glk_guest_info *info = NULL;
+
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_int_equal(info->n_leases, 1);
+	return info->leases[0].role;
+}
+
+static struct glk_guest *claim(struct glk_context *context, const char *path)
+{
+	struct glk_guest_config config = GLK_GUEST_CONFIG_INIT;
+	struct glk_guest *guest = NULL;
+
+	config.uuid = UUID_A;
+	config.holder = GLK_HOLDER_SELF;
+	config.flags = GLK_GUEST_INCOMING;
+	assert_int_equal(glk_guest_new(context, &config, &guest), 0);
+	assert_int_equal(add(guest, path, 0), 0);
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	return guest;
+}
+
+static void test_a_guest_is_handed_over(void **state)
+{
+	struct glk_context *context = open_context();
+	const char *path = test_file("moved", IMAGE_SIZE);
+	struct glk_guest *from = self_holding(context, UUID_A, NULL, path, 0);
+	struct glk_guest *to;
+
+	(void)state;
+	assert_int_equal(role_of(from), GLK_ROLE_OWNER);
+	assert_int_equal(glk_guest_prepare(from, "localhost"), 0);
+	assert_int_equal(role_of(from), GLK_ROLE_PREPARED);
+	assert_bytes(path, false, true, true);
+	to = claim(context, path);
+	assert_int_equal(role_of(to), GLK_ROLE_INCOMING);
+	assert_bytes(path, true, true, true);
+	assert_int_equal(glk_guest_out(from), 0);
+	assert_int_equal(role_of(from), GLK_ROLE_LEFT);
+	assert_bytes(path, true, false, true);
+	assert_int_equal(glk_guest_in(to), 0);
+	assert_int_equal(role_of(to), GLK_ROLE_ARRIVED);
+	assert_bytes(path, true, true, true);
+	glk_guest_free(from);
+	assert_int_equal(glk_guest_in(to), 0);
+	assert_int_equal(role_of(to), GLK_ROLE_OWNER);
+	assert_bytes(path, false, false, false);
+	assert_false(test_lockable(path, F_RDLCK));
+	glk_guest_free(to);
+	glk_context_free(context);
+}
+
+static void test_a_migration_is_cancelled_by_both_sides(void **state)
+{
+	struct glk_context *context = open_context();
+	const char *path = test_file("stayed", IMAGE_SIZE);
+	struct glk_guest *from = self_holding(context, UUID_A, NULL, path, 0);
+	struct glk_guest *to;
+
+	(void)state;
+	assert_int_equal(glk_guest_prepare(from, "localhost"), 0);
+	to = claim(context, path);
+	assert_int_equal(glk_guest_out(from), 0);
+	assert_int_equal(glk_guest_cancel(to), 0);
+	assert_bytes(path, false, false, true);
+	assert_int_equal(glk_guest_cancel(from), 0);
+	assert_int_equal(role_of(from), GLK_ROLE_OWNER);
+	assert_bytes(path, false, false, false);
+	assert_false(test_lockable(path, F_RDLCK));
+	glk_guest_free(to);
+	glk_guest_free(from);
+	glk_context_free(context);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_version_is_the_projects),
 	cmocka_unit_test(test_null_can_be_freed),
@@ -594,6 +679,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_a_disk_that_cannot_be_locked_spoils_the_batch),
 	cmocka_unit_test(test_nonsense_is_refused_before_anything_is_taken),
 	cmocka_unit_test(test_descriptors_are_as_many_as_before),
+	cmocka_unit_test(test_a_guest_is_handed_over),
+	cmocka_unit_test(test_a_migration_is_cancelled_by_both_sides),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

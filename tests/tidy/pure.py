@@ -17,7 +17,9 @@ ALLOWED = {
     # memory and strings
     "calloc", "free", "malloc", "realloc", "reallocarray",
     "memchr", "memcmp", "memcpy", "memmove", "memset", "qsort",
-    "strcmp", "strlen", "strncmp", "strnlen",
+    "strcasecmp", "strchr", "strcmp", "strcspn", "strlen", "strncasecmp",
+    "strncmp", "strnlen", "strspn", "strstr",
+    "inet_pton",
     # core/base, as far as it is pure; bug_report() is the assertion
     "bug_report", "sm_init", "sm_may", "sm_move", "sm_name",
     "uuid_format", "uuid_parse",

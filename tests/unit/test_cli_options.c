@@ -22,6 +22,12 @@ static const struct syntax ls_like = {
 	.max_args = 1,
 };
 
+static const struct syntax cancel_like = {
+	.name = "cancel",
+	.options = OPTION_SIDE | OPTION_TIMEOUT,
+	.max_args = 1,
+};
+
 static int parse(const struct syntax *syntax, struct options *options,
 		 const char *const *words)
 {
@@ -239,6 +245,63 @@ static void a_tag_is_a_hexadecimal_number(void **state)
 	options_done(&o);
 }
 
+static void a_side_is_one_of_two(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&cancel_like, &o, WORDS("web1")), 0);
+	assert_int_equal(o.side, SIDE_ANY);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o, WORDS("--side", "source")), 0);
+	assert_int_equal(o.side, SIDE_SOURCE);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o,
+			       WORDS("--side", "destination")),
+			 0);
+	assert_int_equal(o.side, SIDE_DESTINATION);
+	options_done(&o);
+	refuse(&cancel_like, WORDS("--side", "both"), -EINVAL,
+	       "--side 'both' is not source or destination");
+}
+
+static void a_time_limit_is_in_seconds(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&cancel_like, &o, WORDS("web1")), 0);
+	assert_int_equal(o.timeout, -1);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o, WORDS("--timeout", "0")), 0);
+	assert_int_equal(o.timeout, 0);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o, WORDS("--timeout", "4294967")),
+			 0);
+	assert_int_equal(o.timeout, 4294967);
+	options_done(&o);
+	refuse(&cancel_like, WORDS("--timeout", "4294968"), -EINVAL,
+	       "--timeout '4294968' is not a number of seconds from 0 to "
+	       "4294967");
+	refuse(&cancel_like, WORDS("--timeout", "1.5"), -EINVAL,
+	       "--timeout '1.5' is not a number of seconds from 0 to 4294967");
+}
+
+static void the_words_of_a_second_call_add_to_the_first(void **state)
+{
+	struct options o;
+	char *argv[] = { (char *)"cancel", (char *)"--side", (char *)"source",
+			 NULL };
+
+	(void)state;
+	assert_int_equal(parse(&run_like, &o, WORDS("--json", "x")), 0);
+	assert_int_equal(options_parse(&cancel_like, 3, argv, &o), 0);
+	assert_true(o.json);
+	assert_int_equal(o.side, SIDE_SOURCE);
+	assert_int_equal(o.n_args, 0);
+	options_done(&o);
+}
+
 static void the_number_of_arguments_is_checked(void **state)
 {
 	(void)state;
@@ -363,6 +426,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(later_work_is_refused_and_says_so),
 	cmocka_unit_test(a_migrated_guest_has_an_epoch_and_a_tag),
 	cmocka_unit_test(a_tag_is_a_hexadecimal_number),
+	cmocka_unit_test(a_side_is_one_of_two),
+	cmocka_unit_test(a_time_limit_is_in_seconds),
+	cmocka_unit_test(the_words_of_a_second_call_add_to_the_first),
 	cmocka_unit_test(the_number_of_arguments_is_checked),
 	cmocka_unit_test(json_counts_even_after_a_mistake),
 	cmocka_unit_test(help_wins_over_mistakes),

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-/* *_CHANGING: with an attach or detach under way. */
+/* *_CHANGING: with a change under way. */
 enum column {
 	NEW,
 	TAKING,
@@ -69,6 +69,14 @@ static const int call_matrix[_GUEST_CALL_N][N_COLUMNS] = {
 		-EINPROGRESS, -EINPROGRESS, -ESRCH },
 	[GUEST_CALL_INFO] = { -ENODATA, -ENODATA, 0, 0, -ESRCH,
 		0, 0, -ESRCH },
+	[GUEST_CALL_PREPARE] = { -ENODATA, -ENODATA, 0, 0, -ESRCH,
+		-EINPROGRESS, -EINPROGRESS, -ESRCH },
+	[GUEST_CALL_OUT] = { -ENODATA, -ENODATA, 0, 0, -ESRCH,
+		-EINPROGRESS, -EINPROGRESS, -ESRCH },
+	[GUEST_CALL_IN] = { -ENODATA, -ENODATA, 0, 0, -ESRCH,
+		-EINPROGRESS, -EINPROGRESS, -ESRCH },
+	[GUEST_CALL_CANCEL] = { -ENODATA, -ENODATA, 0, 0, -ESRCH,
+		-EINPROGRESS, -EINPROGRESS, -ESRCH },
 	[GUEST_CALL_WAIT] = { -ENODATA, -ENODATA, -ENODATA, 0, 0,
 		-ENODATA, -EINPROGRESS, -EINPROGRESS },
 };

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/take.h"
+
+#include <fcntl.h>
+
+/*
+ * How the destination of a migration takes a disk that its source still uses
+ * (core/lease/handover.h). Byte 2 comes first, so that there is one destination
+ * at most, and so that whoever wants the disk shared finds it; then byte 0 is
+ * shared with the source. That is refused as long as the source has not
+ * prepared itself.
+ *
+ * Who shares byte 0 with us is the source, if somebody has byte 4. If nobody
+ * has, the source has ended; or there never was one, and a guest that merely
+ * shares the disk must not find a writer beside it. So byte 0 must be had whole
+ * for a moment. Somebody who comes to share it later sees byte 2.
+ */
+
+/* Indices into the events of the disks that are still being worked at. */
+struct claim {
+	struct take *t;
+	uint32_t *at; /* the take's op_items */
+	size_t n;
+};
+
+static int run(struct claim *c, enum op_kind kind, const struct op_lock *lock)
+{
+	struct take *t = c->t;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct take_slot *slot =
+			&t->slots[t->events[c->at[i]].item];
+
+		t->ops[i] = (struct op){
+			.kind = (uint8_t)kind,
+			.flags = take_flags(slot),
+			.fd = slot->fd,
+			.lock = *lock,
+		};
+	}
+	return take_run(t, c->n);
+}
+
+/* Those that it was refused for drop out. */
+static int lock(struct claim *c, short type, long byte)
+{
+	const struct op_lock what = { .type = type, .start = byte, .len = 1 };
+	size_t n = 0;
+	int r = run(c, OP_LOCK, &what);
+
+	for (size_t i = 0; i < c->n && !r; i++) {
+		struct txn_event *e = &c->t->events[c->at[i]];
+
+		e->res = take_judge(&c->t->ops[i]);
+		if (!e->res)
+			c->at[n++] = c->at[i];
+	}
+	c->n = n;
+	return r;
+}
+
+/* Those that have a source drop out: they are claimed. */
+static int look_for_source(struct claim *c)
+{
+	const struct op_lock what = { .type = F_WRLCK,
+				      .start = LOCK_BYTE_PREDECESSOR,
+				      .len = 1 };
+	size_t n = 0;
+	int r = run(c, OP_QUERY, &what);
+
+	for (size_t i = 0; i < c->n && !r; i++) {
+		const struct op *op = &c->t->ops[i];
+
+		c->t->events[c->at[i]].res = op->res;
+		if (!op->res && op->lock.type == F_UNLCK)
+			c->at[n++] = c->at[i];
+	}
+	c->n = n;
+	return r;
+}
+
+/* What was refused half-way may be tried again, so it must hold nothing. */
+static int drop_refused(struct claim *c, size_t first)
+{
+	const struct op_lock all = { .start = LOCK_ALL_START,
+				     .len = LOCK_ALL_LEN };
+
+	c->n = 0;
+	for (size_t i = first; i < c->t->n_events; i++)
+		if (c->t->events[i].res == TXN_BUSY)
+			c->at[c->n++] = (uint32_t)i;
+	return run(c, OP_UNLOCK, &all);
+}
+
+int take_claim(struct take *t, const struct txn_act *acts, size_t n)
+{
+	struct claim c = { t, t->op_items, n };
+	size_t first = t->n_events;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		take_event(t, &acts[i]);
+		c.at[i] = (uint32_t)(first + i);
+	}
+	r = lock(&c, F_WRLCK, LOCK_BYTE_SUCCESSOR);
+	if (!r)
+		r = lock(&c, F_RDLCK, LOCK_BYTE_OWNER);
+	if (!r)
+		r = look_for_source(&c);
+	if (!r)
+		r = lock(&c, F_WRLCK, LOCK_BYTE_OWNER);
+	if (!r)
+		r = lock(&c, F_RDLCK, LOCK_BYTE_OWNER);
+	return r ? r : drop_refused(&c, first);
+}
