@@ -69,7 +69,8 @@ enum glk_disk_flags {
 	/*
 	 * The path is a lease file, LOCKSPACE/KEY as virtlockd has it, and no
 	 * disk: it is made if it is not there, with mode 0600, and removed by
-	 * glk_guest_detach(). The directory must exist.
+	 * glk_guest_detach(), unless others hold it too or a server keeps it.
+	 * The directory must exist; KEY itself must not be a link.
 	 */
 	GLK_DISK_LEASE = 1 << 2,
 };

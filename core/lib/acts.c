@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
+#include "core/lib/lease_file.h"
 #include "core/lib/look.h"
 #include "core/lib/own.h"
 
@@ -352,9 +353,27 @@ void take_close_items(struct take *t, const uint32_t *items, size_t n)
 	engine_close_many(t->context->engine, t->fds, k);
 }
 
+/*
+ * What is closed here was not parked. If nobody holds it, it is as good as given
+ * back, be it that this transaction has made it. Of a duplicate, or of what the
+ * guest has already, the lock is refused.
+ */
+static void remove_lease(const struct take *t, uint32_t item)
+{
+	const struct take_slot *slot = &t->slots[item];
+
+	if (slot->type == RES_TYPE_LEASE && slot->fd >= 0 && !slot->remote &&
+	    !is_shared(t, item))
+		lease_file_remove(slot->fd, txn_item(t->txn, item)->path);
+}
+
 void take_close(struct take *t, const struct txn_act *acts, size_t n)
 {
 	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (acts[i].what == TXN_DO_CLOSE)
+			remove_lease(t, acts[i].item);
 
 	for (size_t i = 0; i < n; i++)
 		if (acts[i].what == TXN_DO_CLOSE)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/info.h"
+#include "core/lib/lease_file.h"
 #include "core/lib/lib.h"
 
 #include "core/base/util.h"
@@ -46,7 +47,7 @@ GLK_EXPORT int glk_guest_attach(struct glk_guest *guest,
 	for (size_t i = 0; i < n && !r; i++) {
 		/* Borrowed: nothing here outlives the call. */
 		w[i].path = (char *)disks[i].path;
-		r = disk_check(guest->context, &disks[i], &w[i].mode);
+		r = disk_check(guest->context, &disks[i], &w[i]);
 	}
 	if (!r && n)
 		r = take_disks(guest, w, n);
@@ -68,6 +69,7 @@ static int current_id(struct glk_context *context, const char *path,
 
 /* The leases that a path means. */
 struct meaning {
+	const char *path; /* as the caller says */
 	struct res_id id;
 	const char *text; /* NULL: by id */
 };
@@ -114,14 +116,29 @@ static int unlock_remote(struct glk_context *context,
 	return r;
 }
 
-static int unlock(struct glk_context *context, struct capsule_lease *lease)
+static bool is_remote(struct glk_context *context,
+		      const struct capsule_lease *lease)
 {
 	struct mount_kind kind = {};
 
 	if (mounts_any_remote(context->mounts))
 		mounts_by_dev(context->mounts, lease->id.dev, NULL, &kind);
-	return kind.remote ? unlock_remote(context, lease)
-			   : capsule_unlock(lease);
+	return kind.remote;
+}
+
+static int unlock(struct glk_context *context, struct capsule_lease *lease)
+{
+	return is_remote(context, lease) ? unlock_remote(context, lease)
+					 : capsule_unlock(lease);
+}
+
+/* While it is locked; see lease_file.c. */
+static void remove_file(struct glk_context *context,
+			const struct capsule_lease *lease, const char *path)
+{
+	if (lease->type == RES_TYPE_LEASE && (lease->held || lease->role) &&
+	    !is_remote(context, lease))
+		lease_file_remove(lease->fds[0], path);
 }
 
 static int release_meant(struct glk_guest *guest,
@@ -134,6 +151,7 @@ static int release_meant(struct glk_guest *guest,
 
 		if (!is_meant(meaning, lease))
 			continue;
+		remove_file(guest->context, lease, meaning->path);
 		r = unlock(guest->context, lease);
 		if (r)
 			return context_fail(guest->context, r,
@@ -154,7 +172,7 @@ static int release_one(struct glk_guest *guest,
 		       size_t *released)
 {
 	_cleanup_(freep) char *text = NULL;
-	struct meaning meaning = {};
+	struct meaning meaning = { .path = path };
 	int r;
 
 	r = current_id(guest->context, path, &meaning.id);

@@ -3,6 +3,7 @@
 
 #include "core/base/util.h"
 #include "core/lib/info.h"
+#include "core/lib/lease_file.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -141,8 +142,9 @@ GLK_EXPORT void glk_guest_free(struct glk_guest *guest)
 }
 
 int disk_check(struct glk_context *context, const struct glk_disk *disk,
-	       enum res_mode *ret_mode)
+	       struct wanted_disk *ret_wanted)
 {
+	const unsigned shared = GLK_DISK_SHARED | GLK_DISK_READONLY;
 	size_t len = disk->path ? strlen(disk->path) : 0;
 
 	if (!len)
@@ -151,10 +153,15 @@ int disk_check(struct glk_context *context, const struct glk_disk *disk,
 		return context_fail(context, -ENAMETOOLONG,
 				    "%s: path is longer than %d bytes",
 				    quoted(disk->path), CAPSULE_PATH_MAX);
-	if (disk->flags & ~(unsigned)(GLK_DISK_SHARED | GLK_DISK_READONLY))
+	if (disk->flags & ~(shared | GLK_DISK_LEASE))
 		return context_fail(context, -EINVAL, "%s: unknown flags 0x%x",
 				    quoted(disk->path), disk->flags);
-	*ret_mode = disk->flags ? RES_SHARED : RES_EXCLUSIVE;
+	if (disk->flags & GLK_DISK_LEASE && !lease_file_is_named(disk->path))
+		return context_fail(context, -EINVAL, "%s: a lease has no name",
+				    quoted(disk->path));
+	ret_wanted->mode = disk->flags & shared ? RES_SHARED : RES_EXCLUSIVE;
+	ret_wanted->type =
+		disk->flags & GLK_DISK_LEASE ? RES_TYPE_LEASE : RES_TYPE_FILE;
 	return 0;
 }
 
@@ -191,7 +198,7 @@ GLK_EXPORT int glk_guest_add(struct glk_guest *guest,
 	for (size_t i = 0; !r && i < n; i++) {
 		struct wanted_disk *w = &guest->wanted[guest->n_wanted];
 
-		r = disk_check(context, &disks[i], &w->mode);
+		r = disk_check(context, &disks[i], w);
 		if (r)
 			break;
 		w->path = strdup(disks[i].path);

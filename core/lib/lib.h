@@ -40,6 +40,7 @@ struct glk_context {
 struct wanted_disk {
 	char *path;
 	enum res_mode mode;
+	enum res_type type; /* FILE or LEASE */
 };
 
 struct glk_guest {
@@ -91,9 +92,10 @@ void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
 
 /* guest.c */
 
-/* Validate one disk of the caller's. Return: 0 or as glk_guest_add(). */
+/* Validate one disk of the caller's, and fill in all but the path. Return: 0 or
+   as glk_guest_add(). */
 int disk_check(struct glk_context *context, const struct glk_disk *disk,
-	       enum res_mode *ret_mode);
+	       struct wanted_disk *ret_wanted);
 
 /* guest_may() with a message. */
 int guest_check(struct glk_guest *guest, enum guest_call call);

@@ -90,6 +90,17 @@ static uint32_t resolve_from_place(struct take *t, const struct place *place)
 	return any_remote(t) && !place->kind.remote ? RESOLVE_INSIDE : 0;
 }
 
+/* The shared mode, too, makes a lease file that is not there. Where a link
+   leads, no file is made, and none would be removed. */
+static int open_flags(const struct txn_item *item, const struct take_slot *slot)
+{
+	int flags = item->mode == RES_SHARED ? O_RDONLY : O_RDWR;
+
+	if (slot->type == RES_TYPE_LEASE)
+		flags |= O_CREAT | O_NOFOLLOW;
+	return flags | O_NOCTTY | (slot->patient ? 0 : O_NONBLOCK);
+}
+
 static void prepare_open(struct take *t, uint32_t item, struct op *op)
 {
 	const struct txn_item *it = txn_item(t->txn, item);
@@ -99,12 +110,8 @@ static void prepare_open(struct take *t, uint32_t item, struct op *op)
 	*op = (struct op){
 		.kind = OP_OPEN,
 		.fd = AT_FDCWD,
-		.open = {
-			.path = it->path,
-			.flags = it->mode == RES_SHARED ? O_RDONLY : O_RDWR,
-		},
+		.open = { .path = it->path, .flags = open_flags(it, slot) },
 	};
-	op->open.flags |= O_NOCTTY | (slot->patient ? 0 : O_NONBLOCK);
 	if (!slot->alone && place->fd >= 0) {
 		slot->remote = place->kind.remote;
 		op->fd = place->fd;
@@ -196,14 +203,16 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
-static void judge_type(struct txn_event *e, const struct op *op)
+/* @wanted: what a regular file is taken for */
+static void judge_type(struct txn_event *e, const struct op *op,
+		       enum res_type wanted)
 {
 	const struct op_stat *st = &op->stat.out;
 
 	e->res = op->res;
 	e->id = (struct res_id){ st->dev, st->ino };
 	if (S_ISREG(st->mode))
-		e->type = RES_TYPE_FILE;
+		e->type = wanted;
 	else if (S_ISBLK(st->mode))
 		e->type = RES_TYPE_BLOCK;
 	else if (!e->res && S_ISDIR(st->mode))
@@ -243,7 +252,7 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		struct txn_event *e = take_event(t, &acts[i]);
 
 		if (slot->fd >= 0) {
-			judge_type(e, &t->ops[k++]);
+			judge_type(e, &t->ops[k++], slot->type);
 			note_kind(t, acts[i].item, e->id.dev);
 			if (e->res)
 				t->op_items[n_bad++] = acts[i].item;

@@ -3,8 +3,10 @@
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
+#include "core/lib/lease_file.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -78,6 +80,7 @@ static int take_add(struct take *t, const struct wanted_disk *disks)
 
 		slot->place =
 			places_find(&t->places, disks[i].path, &slot->base);
+		slot->type = disks[i].type;
 		r = txn_add(t->txn, disks[i].path, disks[i].mode);
 	}
 	return r;
@@ -103,11 +106,35 @@ static int take_drive(struct take *t)
 	return r;
 }
 
+/* What is special about a lease file, or NULL. */
+static const char *lease_text(const struct txn_item *item)
+{
+	static _Thread_local char text[PATH_MAX + 64];
+	size_t len = lease_file_dir(item->path);
+
+	switch (-item->error) {
+	case ENOENT:
+		snprintf(text, sizeof(text), "there is no directory %.*s",
+			 len ? (int)len : 1, len ? item->path : ".");
+		return quoted(text);
+	case ELOOP:
+		return "it is a symbolic link, or behind too many of them";
+	case EISDIR:
+		return "it is a directory, and no lease";
+	case EOPNOTSUPP:
+		return item->type == RES_TYPE_LEASE
+			       ? NULL
+			       : "it is no regular file, and no lease";
+	default:
+		return NULL;
+	}
+}
+
 static const char *item_text(const struct txn_item *item)
 {
 	switch (-item->error) {
 	case EOPNOTSUPP:
-		if (item->type == RES_TYPE_FILE)
+		if (item->type == RES_TYPE_FILE || item->type == RES_TYPE_LEASE)
 			return "its file system does not support locks";
 		return "not a regular file: this version locks image files "
 		       "only";
@@ -171,6 +198,7 @@ static int report_items(struct take *t)
 	struct glk_conflict unknown = {};
 	const struct glk_conflict *refusal;
 	const struct txn_item *item;
+	const char *text = NULL;
 	char more[48] = "", held[6000];
 	size_t failed, worst = worst_item(t, &failed);
 	int r = 0;
@@ -180,9 +208,12 @@ static int report_items(struct take *t)
 	item = txn_item(t->txn, worst);
 	if (failed > 1)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
+	if (t->slots[worst].type == RES_TYPE_LEASE)
+		text = lease_text(item);
 	if (item->error != -EBUSY)
 		return context_fail(t->context, item->error, "%s: %s%s",
-				    quoted(item->path), item_text(item), more);
+				    quoted(item->path),
+				    text ? text : item_text(item), more);
 	for (size_t i = 0; i < t->n && !r; i++)
 		if (txn_item(t->txn, i)->error == -EBUSY)
 			r = add_conflict(t, i);

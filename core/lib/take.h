@@ -8,6 +8,7 @@
 /* What the driver keeps for each item of a transaction. */
 struct take_slot {
 	int fd;
+	enum res_type type; /* wanted */
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;

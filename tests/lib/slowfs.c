@@ -283,6 +283,9 @@ static unsigned delay_ms(struct server *s, const struct request *q)
 	case FUSE_FLUSH:
 		s->knobs->flushes++;
 		return 0;
+	case FUSE_UNLINK:
+		s->knobs->unlinks++;
+		return 0;
 	case FUSE_SETLK:
 	case FUSE_SETLKW:
 		s->knobs->locks++;

@@ -25,6 +25,7 @@ struct slowfs_knobs {
 	atomic_bool deaf;
 	/* What has come in so far, and what waits for an answer now. */
 	_Atomic unsigned opens, flushes, releases, locks, waiting, max_waiting;
+	_Atomic unsigned unlinks; /* which are refused */
 };
 
 /* End the program as skipped if it cannot have one; see test_skip(). */

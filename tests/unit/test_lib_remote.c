@@ -317,6 +317,24 @@ static void a_lock_that_only_the_server_knows_is_nobodys(void **state)
 	kit_stranger_end(&s);
 }
 
+/* It may be slow to remove one, and the name be another's by then. */
+static void a_lease_file_on_a_server_stays(void **state)
+{
+	const char *path = slowfs_path(fs, 40);
+	const struct glk_disk disks[] = { { path, GLK_DISK_LEASE },
+					  { "/nowhere/x", 0 } };
+
+	(void)state;
+	assert_int_equal(glk_guest_attach(guest, disks, 1), 0);
+	assert_int_equal(kit_try(context, path, GLK_DISK_LEASE), -EBUSY);
+	assert_int_equal(guest_detach(guest, path), 0);
+	assert_int_equal(glk_guest_attach(guest, disks, 2), -ENOENT);
+	assert_int_equal(kit_try(context, path, GLK_DISK_LEASE), 0);
+	assert_int_equal(knobs->unlinks, 0);
+	assert_int_equal(unlink(path), -1);
+	assert_int_equal(knobs->unlinks, 1);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -333,6 +351,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_question_ends_in_time),
 	TEST(a_guest_is_named_though_the_server_keeps_the_locks),
 	TEST(a_lock_that_only_the_server_knows_is_nobodys),
+	TEST(a_lease_file_on_a_server_stays),
 };
 
 int main(void)

@@ -82,8 +82,7 @@ static void every_open_error_is_told_and_nothing_is_locked(void **state)
 
 static void only_regular_files_can_be_locked_in_this_version(void **state)
 {
-	static const enum res_type types[] = { _RES_TYPE_NONE, RES_TYPE_BLOCK,
-					       RES_TYPE_LEASE };
+	static const enum res_type types[] = { _RES_TYPE_NONE, RES_TYPE_BLOCK };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -98,6 +97,22 @@ static void only_regular_files_can_be_locked_in_this_version(void **state)
 		assert_int_equal(fake.did[TXN_DO_LOCK], 0);
 		fake_done(&fake);
 	}
+}
+
+static void a_lease_file_is_locked_like_a_disk(void **state)
+{
+	struct fake fake;
+
+	(void)state;
+	fake_init(&fake, false, 300);
+	fake_add(&fake, RES_EXCLUSIVE)->not_a_file = RES_TYPE_LEASE + 1;
+	fake_add(&fake, RES_EXCLUSIVE);
+	fake.plan[0].ino = fake.plan[1].ino = 5;
+	assert_int_equal(fake_run(&fake), TXN_HELD);
+	check_item(&fake, 0, TXN_ITEM_HELD, 0, UINT32_MAX);
+	check_item(&fake, 1, TXN_ITEM_ALREADY, 0, 0);
+	assert_int_equal(txn_item(fake.txn, 0)->type, RES_TYPE_LEASE);
+	fake_done(&fake);
 }
 
 static void one_file_named_twice_is_one_lease_of_the_first(void **state)
@@ -587,6 +602,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_guest_without_disks_is_parked_empty),
 	cmocka_unit_test(every_open_error_is_told_and_nothing_is_locked),
 	cmocka_unit_test(only_regular_files_can_be_locked_in_this_version),
+	cmocka_unit_test(a_lease_file_is_locked_like_a_disk),
 	cmocka_unit_test(one_file_named_twice_is_one_lease_of_the_first),
 	cmocka_unit_test(
 		the_first_is_the_lowest_index_in_whatever_order_opens_end),
