@@ -52,9 +52,6 @@ static int check_config(struct glk_context *context,
 		if (config->reserved[i])
 			return context_fail(context, -EINVAL,
 					    "reserved fields are not zero");
-	if (config->flags & ~(unsigned)GLK_GUEST_INCOMING)
-		return context_fail(context, -EINVAL, "unknown flags 0x%x",
-				    config->flags);
 	if (config->pid < 0 || config->id < -1)
 		return context_fail(context, -EINVAL, "pid or id is negative");
 	if (config->flags & ~(unsigned)GLK_GUEST_INCOMING)
