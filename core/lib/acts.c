@@ -354,9 +354,9 @@ void take_close_items(struct take *t, const uint32_t *items, size_t n)
 }
 
 /*
- * What is closed here was not parked. If nobody holds it, it is as good as given
- * back, be it that this transaction has made it. Of a duplicate, or of what the
- * guest has already, the lock is refused.
+ * What is closed here was not parked, and its file was perhaps made for this
+ * transaction. If nobody holds it, it is as good as given back. Of a duplicate,
+ * or of what the guest has already, the lock is refused.
  */
 static void remove_lease(const struct take *t, uint32_t item)
 {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /*
  * Links the shared library as a stranger would, so a forgotten export fails
@@ -223,6 +224,26 @@ static void check_guest(const struct glk_guest_info *info, const char *path)
 	assert_true(info->started != 0);
 	assert_int_equal(info->n_leases, 1);
 	check_lease(&info->leases[0], path, GLK_MODE_SHARED);
+}
+
+static void test_a_lease_file_is_made_and_removed(void **state)
+{
+	struct glk_context *context = open_context();
+	const char *path = test_file("lease", -1);
+	struct glk_guest *guest =
+		self_holding(context, UUID_A, "lease", path, GLK_DISK_LEASE);
+	const struct glk_guest_info *info = NULL;
+
+	(void)state;
+	assert_false(test_lockable(path, F_RDLCK));
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_int_equal(info->n_leases, 1);
+	assert_int_equal(info->leases[0].type, GLK_LEASE_KEY);
+	assert_string_equal(info->leases[0].path, path);
+	assert_int_equal(glk_guest_detach(guest, &path, 1, NULL), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	glk_guest_free(guest);
+	glk_context_free(context);
 }
 
 static void test_a_guest_is_listed_with_its_leases(void **state)
@@ -669,6 +690,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_a_host_can_be_described),
 	cmocka_unit_test(test_a_disk_has_the_scope_of_its_file_system),
 	cmocka_unit_test(test_a_vmm_locks_and_releases_its_own_disks),
+	cmocka_unit_test(test_a_lease_file_is_made_and_removed),
 	cmocka_unit_test(test_a_guest_is_listed_with_its_leases),
 	cmocka_unit_test(test_every_refused_disk_names_its_holder),
 	cmocka_unit_test(test_all_holders_of_a_shared_disk_are_named),
