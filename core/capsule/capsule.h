@@ -248,6 +248,9 @@ int capsule_discover(const struct uuid *uuid,
  */
 int capsule_locate(struct capsule_entry *entries, size_t n, uint64_t deadline);
 
+/* Is the socket where the entry's hint says? One look at one descriptor. */
+bool capsule_is_at_hint(const struct capsule_entry *entry);
+
 struct capsule_adopt_config {
 	bool any_owner; /* accept any user's; else only root's and our own */
 	uint64_t deadline;

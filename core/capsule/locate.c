@@ -35,7 +35,7 @@ struct locating {
 	size_t n;
 };
 
-static bool is_where_it_says(const struct capsule_entry *entry)
+bool capsule_is_at_hint(const struct capsule_entry *entry)
 {
 	char path[64], want[32], link[32];
 	ssize_t n;
@@ -119,7 +119,7 @@ int capsule_locate(struct capsule_entry *entries, size_t n, uint64_t deadline)
 		r = -ENOMEM;
 	for (size_t i = 0; i < n && !r; i++) {
 		entries[i].nowhere = false;
-		if (!is_where_it_says(&entries[i]))
+		if (!capsule_is_at_hint(&entries[i]))
 			l.missing[l.n++] =
 				(struct missing){ &entries[i], UINT64_MAX };
 	}

@@ -51,19 +51,19 @@ static int open_context(struct cli *cli)
 	return r < 0 ? cli_fail_at(cli, r, "the lock engine") : STATUS_OK;
 }
 
-static int run(struct cli *cli, int argc, char **argv)
+int cli_run(struct cli *cli, const struct verb *verb, int argc, char **argv)
 {
-	int r = options_parse(&cli->verb->syntax, argc, argv, &cli->options);
+	int r = options_parse(&verb->syntax, argc, argv, &cli->options);
 
 	if (r == 0 && cli->options.help)
-		return help(cli->verb);
+		return help(verb);
 	if (r == 0)
 		r = options_read_disks(&cli->options);
 	if (r < 0)
 		return cli_fail_options(cli, r);
-	if (!cli->verb->no_context)
+	if (!verb->no_context)
 		r = open_context(cli);
-	return r ? r : cli->verb->run(cli);
+	return r ? r : verb->run(cli);
 }
 
 int cli_flush(int status)
@@ -77,14 +77,14 @@ int cli_flush(int status)
 
 int cli_main(const struct verb *verb, int argc, char **argv)
 {
-	struct cli cli = { .verb = verb, .options = OPTIONS_NULL };
+	struct cli cli = { .options = OPTIONS_NULL };
 	int status = fill_standard_fds();
 
 	if (status < 0)
 		return STATUS_INTERNAL;
 	sigprocmask(SIG_BLOCK, NULL, &cli.mask);
 	raise_nofile(&cli);
-	status = run(&cli, argc, argv);
+	status = cli_run(&cli, verb, argc, argv);
 	glk_context_free(cli.context);
 	options_done(&cli.options);
 	return cli_flush(status);

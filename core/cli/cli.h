@@ -10,9 +10,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-/* A running command: one verb with its options. */
+/* A running command: a verb's options and what it works with. */
 struct cli {
-	const struct verb *verb;
 	struct options options;
 	struct glk_context *context; /* NULL for a verb without one */
 	struct rlimit nofile;	     /* as the user set it; ours is raised */
@@ -33,6 +32,7 @@ extern const struct verb verb_detach_disk;
 extern const struct verb verb_ls;
 extern const struct verb verb_who;
 extern const struct verb verb_check;
+extern const struct verb verb_migrate;
 extern const struct verb verb_doctor;
 extern const struct verb verb_demo;
 
@@ -44,6 +44,15 @@ extern const struct verb verb_demo;
  * descriptors 0 to 2 are open.
  */
 int cli_main(const struct verb *verb, int argc, char **argv);
+
+/**
+ * cli_run() - read @argv, open a context if @verb wants one, and run it
+ * @argv:	from the verb's name on
+ *
+ * For a verb of verbs: it may call this with what follows it. Return: the exit
+ * code.
+ */
+int cli_run(struct cli *cli, const struct verb *verb, int argc, char **argv);
 
 /* What was printed must have arrived: a full disk is an error. Return: @status,
    or STATUS_INTERNAL. */
@@ -83,6 +92,13 @@ void cli_put_guest(FILE *f, const char *uuid, const char *name, pid_t pid);
 
 /* "guest 'web1' (uuid U, pid P) since T", "process P (EXE)" ... */
 void cli_put_holder(FILE *f, const struct glk_conflict *conflict);
+
+/* Should its lock be there, and is not? Without one, a lease may also be one
+   that a migration has in hand. */
+bool cli_is_lost(const struct glk_lease_info *lease);
+
+/* The role's name if it is worth saying, as "left" is; else NULL. */
+const char *cli_role(const struct glk_lease_info *lease);
 
 static inline void glk_guest_freep(struct glk_guest **guest)
 {

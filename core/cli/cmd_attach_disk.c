@@ -30,9 +30,10 @@ static int run(struct cli *cli)
 const struct verb verb_attach_disk = {
 	.syntax = {
 		.name = "attach-disk",
-		.arguments = "[OPTION]... GUEST [PATH[,shared][,readonly]]...",
-		.options = OPTION_DISKS_FROM | OPTION_NUL | OPTION_JSON |
-			   OPTION_QUIET,
+		.arguments = "[OPTION]... GUEST "
+			     "[PATH[,shared][,readonly][,lease]]...",
+		.options = OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
+			   OPTION_LOCKSPACE | OPTION_JSON | OPTION_QUIET,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 	},

@@ -11,55 +11,84 @@
  * lock is gone; "replaced", the path leads to another file than the locked one;
  * "garbled", records that make no sense; "unreadable", the capsule does not
  * tell. An unreadable guest may be well or not, so it does not pass.
+ *
+ * A lease that a migration has in hand is no drift, whatever it does not hold
+ * meanwhile: its role is said, and that is all.
  */
 struct tally {
 	size_t guests, leases, drift;
+	bool quiet;
+};
+
+/* What is said of one guest: JSON arrays, or NULL to print it. */
+struct lists {
+	json_t *drift, *handover;
 };
 
 static const char *problem_of(const struct glk_lease_info *lease)
 {
-	if (!lease->held)
+	if (cli_is_lost(lease))
 		return "lost";
 	return lease->same_file ? NULL : "replaced";
 }
 
-static void say(const struct glk_guest_info *g, const char *path,
-		const char *problem)
+static void say(const struct glk_guest_info *g,
+		const struct glk_lease_info *lease, const char *word)
 {
 	cli_put_guest(stdout, g->uuid, g->name, g->pid);
-	if (path) {
+	if (lease) {
 		fputs(": ", stdout);
-		text_put(stdout, path, 0);
+		text_put(stdout, lease->path, 0);
 	}
-	printf(": %s\n", problem);
+	printf(": %s\n", word);
 }
 
-/* Report one problem in the way that was asked for. Return: 0 or -1. */
-static int drift(const struct glk_guest_info *g,
-		 const struct glk_lease_info *lease, const char *problem,
-		 json_t *list)
+/* {"path","mode",KEY: WORD} Return: 0 or -1. */
+static int list(json_t *array, const struct glk_lease_info *lease,
+		const char *key, const char *word)
 {
-	json_t *o;
+	json_t *o = json_object();
 	int e = 0;
 
-	if (!list) {
-		say(g, lease ? lease->path : NULL, problem);
-		return 0;
-	}
-	o = json_object();
 	if (lease) {
 		e |= json_set_bytes(o, "path", lease->path);
 		e |= json_object_set_new(o, "mode",
 					 json_string(
 						 lease_mode_name(lease->mode)));
 	}
-	e |= json_object_set_new(o, "problem", json_string(problem));
-	return e | json_array_append_new(list, o);
+	e |= json_object_set_new(o, key, json_string(word));
+	return e | json_array_append_new(array, o);
 }
 
-/* @list: where problems go, or NULL to print them. */
+/* Report one problem in the way that was asked for. Return: 0 or -1. */
+static int drift(const struct glk_guest_info *g, struct tally *tally,
+		 const struct glk_lease_info *lease, const char *problem,
+		 const struct lists *lists)
+{
+	tally->drift++;
+	if (lists->drift)
+		return list(lists->drift, lease, "problem", problem);
+	say(g, lease, problem);
+	return 0;
+}
+
+static int handover(const struct glk_guest_info *g, const struct tally *tally,
+		    const struct glk_lease_info *lease,
+		    const struct lists *lists)
+{
+	const char *role = cli_role(lease);
+
+	if (!role)
+		return 0;
+	if (lists->handover)
+		return list(lists->handover, lease, "role", role);
+	if (!tally->quiet)
+		say(g, lease, role);
+	return 0;
+}
+
 static int check_guest(const struct glk_guest_info *g, struct tally *tally,
-		       json_t *list)
+		       const struct lists *lists)
 {
 	int e = 0;
 
@@ -68,23 +97,20 @@ static int check_guest(const struct glk_guest_info *g, struct tally *tally,
 	for (size_t i = 0; i < g->n_leases; i++) {
 		const char *problem = problem_of(&g->leases[i]);
 
-		if (!problem)
-			continue;
-		tally->drift++;
-		e |= drift(g, &g->leases[i], problem, list);
+		if (problem)
+			e |= drift(g, tally, &g->leases[i], problem, lists);
+		e |= handover(g, tally, &g->leases[i], lists);
 	}
-	if (g->n_garbled) {
-		tally->drift++;
-		e |= drift(g, NULL, "garbled", list);
-	}
-	if (g->error) {
-		tally->drift++;
-		e |= drift(g, NULL, "unreadable", list);
-	}
+	if (g->n_garbled)
+		e |= drift(g, tally, NULL, "garbled", lists);
+	if (g->error)
+		e |= drift(g, tally, NULL, "unreadable", lists);
 	return e;
 }
 
-static json_t *guest_object(const struct glk_guest_info *g, json_t *list)
+/* Takes @lists over. */
+static json_t *guest_object(const struct glk_guest_info *g,
+			    const struct lists *lists)
 {
 	json_t *o = json_object();
 	int e = json_set_bytes(o, "uuid", g->uuid);
@@ -93,7 +119,8 @@ static json_t *guest_object(const struct glk_guest_info *g, json_t *list)
 	e |= json_object_set_new(o, "pid", json_integer(g->pid));
 	e |= json_object_set_new(o, "checked",
 				 json_integer((json_int_t)g->n_leases));
-	e |= json_object_set_new(o, "drift", list);
+	e |= json_object_set_new(o, "drift", lists->drift);
+	e |= json_object_set_new(o, "handover", lists->handover);
 	if (!e)
 		return o;
 	json_decref(o);
@@ -104,11 +131,14 @@ static json_t *guest_object(const struct glk_guest_info *g, json_t *list)
 static int visit(const struct glk_guest_info *g, struct tally *tally,
 		 json_t *guests)
 {
-	json_t *list = guests ? json_array() : NULL;
-	int e = check_guest(g, tally, list);
+	struct lists lists = {};
+	int e;
 
 	if (guests)
-		e |= json_array_append_new(guests, guest_object(g, list));
+		lists = (struct lists){ json_array(), json_array() };
+	e = check_guest(g, tally, &lists);
+	if (guests)
+		e |= json_array_append_new(guests, guest_object(g, &lists));
 	return e;
 }
 
@@ -144,7 +174,7 @@ static int visit_one(struct cli *cli, struct tally *tally, json_t *guests,
 static int run(struct cli *cli)
 {
 	_cleanup_(json_decref_p) json_t *guests = NULL;
-	struct tally tally = {};
+	struct tally tally = { .quiet = cli->options.quiet };
 	int r, failed = 0;
 
 	if (cli->options.json)

@@ -18,7 +18,7 @@
 
 struct stage {
 	struct demo demo;
-	struct demo_guest *web, *db, *many;
+	struct demo_guest *web, *db, *many, *heir;
 };
 
 static int expect_held(struct demo *d, const char *image, bool held)
@@ -50,21 +50,35 @@ static int expect_exit(struct demo *d, int status, const char *const *argv,
 	return 0;
 }
 
-/* The refusal must name @guest by name and pid. Shows it. */
-static int expect_refusal(struct demo *d, const struct demo_guest *guest,
-			  const char *const *argv)
+static bool names(const char *text, const struct demo_guest *guest)
+{
+	char pid[24];
+
+	snprintf(pid, sizeof(pid), "pid %d)", (int)guest->pid);
+	return strstr(text, guest->name) && strstr(text, pid);
+}
+
+/* The refusal must name one of two guests by name and pid. Shows its first
+   line. */
+static int expect_refusal_by(struct demo *d, const struct demo_guest *guest,
+			     const struct demo_guest *other,
+			     const char *const *argv)
 {
 	_cleanup_(freep) char *out = NULL;
-	char pid[24];
 
 	if (expect_exit(d, STATUS_HELD, argv, &out) < 0)
 		return -1;
-	out[strcspn(out, "\n")] = '\0';
-	snprintf(pid, sizeof(pid), "pid %d)", (int)guest->pid);
-	if (!strstr(out, guest->name) || !strstr(out, pid))
+	if (!names(out, guest) && !names(out, other))
 		return demo_fail(d, "the holder is not named: %s", out);
+	out[strcspn(out, "\n")] = '\0';
 	snprintf(d->detail, sizeof(d->detail), "%s", out);
 	return 0;
+}
+
+static int expect_refusal(struct demo *d, const struct demo_guest *guest,
+			  const char *const *argv)
+{
+	return expect_refusal_by(d, guest, guest, argv);
 }
 
 static int step_start(struct stage *s)
@@ -232,9 +246,54 @@ static int step_many(struct stage *s)
 	return expect_many(s, true);
 }
 
+/* In a hand-over either side may be named. */
+static int expect_third_refused(struct stage *s)
+{
+	char path[PATH_MAX];
+	const char *argv[] = {
+		"guestlock", "run",    "--name",
+		"thief",     "--disk", demo_path(&s->demo, "many7.img", path),
+		"--",	     "true",   NULL
+	};
+
+	return expect_refusal_by(&s->demo, s->many, s->heir ? s->heir : s->many,
+				 argv);
+}
+
+/* `guestlock migrate VERB NAME` must succeed; a third one gets nothing then. */
+static int hand_over(struct stage *s, const char *verb,
+		     const struct demo_guest *guest)
+{
+	const char *argv[] = { "guestlock", "migrate", verb,
+			       guest->name, NULL,      NULL };
+
+	if (!strcmp(verb, "prepare"))
+		argv[4] = "localhost";
+	if (expect_exit(&s->demo, STATUS_OK, argv, NULL) < 0)
+		return -1;
+	return expect_third_refused(s);
+}
+
+/* The two need not be on one host: all they have in common are the files. */
+static int step_hand_over(struct stage *s)
+{
+	char list[PATH_MAX], from[PATH_MAX + 16];
+
+	snprintf(from, sizeof(from), "--disks-from=%s",
+		 demo_path(&s->demo, "list", list));
+	if (hand_over(s, "prepare", s->many) < 0 ||
+	    demo_start(&s->demo, "heir", "--incoming", from, &s->heir) < 0 ||
+	    hand_over(s, "out", s->many) < 0 ||
+	    hand_over(s, "in", s->heir) < 0 ||
+	    demo_kill_guest(&s->demo, s->many) < 0 ||
+	    expect_third_refused(s) < 0)
+		return -1;
+	return expect_many(s, true);
+}
+
 static int step_free_many(struct stage *s)
 {
-	if (demo_kill_guest(&s->demo, s->many) < 0)
+	if (demo_kill_guest(&s->demo, s->heir) < 0)
 		return -1;
 	return expect_many(s, false);
 }
@@ -255,7 +314,9 @@ static const struct step {
 	{ "kill -9 of the first guest: root.img is free", step_kill_guest },
 	{ "the second guest gets root.img", step_take_over },
 	{ "a guest with 500 disks runs, and holds every lock", step_many },
-	{ "kill -9 of it: all 500 are free", step_free_many },
+	{ "it hands all 500 over to another process; a third gets none",
+	  step_hand_over },
+	{ "kill -9 of that: all 500 are free", step_free_many },
 };
 
 static void print_step(const struct demo *d, size_t i, bool ok)

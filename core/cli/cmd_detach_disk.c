@@ -76,8 +76,8 @@ const struct verb verb_detach_disk = {
 	.syntax = {
 		.name = "detach-disk",
 		.arguments = "[OPTION]... GUEST [PATH]...",
-		.options = OPTION_DISKS_FROM | OPTION_NUL | OPTION_JSON |
-			   OPTION_QUIET,
+		.options = OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
+			   OPTION_LOCKSPACE | OPTION_JSON | OPTION_QUIET,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 	},

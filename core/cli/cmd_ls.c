@@ -5,16 +5,25 @@
 
 #include <string.h>
 
+/* "3", "3 (1 lost)" or "3 (2 incoming)", whichever matters most. */
 static void put_state(const struct glk_guest_info *g, char *buf, size_t size)
 {
-	size_t lost = 0;
+	const char *word = NULL;
+	size_t lost = 0, moving = 0;
 
-	for (size_t i = 0; i < g->n_leases; i++)
-		lost += !g->leases[i].held;
+	for (size_t i = 0; i < g->n_leases; i++) {
+		const char *role = cli_role(&g->leases[i]);
+
+		lost += cli_is_lost(&g->leases[i]);
+		moving += !!role;
+		word = role ? role : word;
+	}
 	if (g->error)
 		snprintf(buf, size, "?");
 	else if (lost)
 		snprintf(buf, size, "%zu (%zu lost)", g->n_leases, lost);
+	else if (word)
+		snprintf(buf, size, "%zu (%zu %s)", g->n_leases, moving, word);
 	else
 		snprintf(buf, size, "%zu", g->n_leases);
 }
@@ -45,6 +54,8 @@ static void print_guest(const struct glk_guest_info *g)
 	printf("pid      %d\nuid      %u\nholder   %s\nstarted  %s\n",
 	       (int)g->pid, (unsigned)g->uid, guest_holder_name(g->holder),
 	       text_time(g->started, TEXT_SECONDS, at));
+	if (g->epoch)
+		printf("epoch    %llu\n", (unsigned long long)g->epoch);
 	printf("leases   %zu\n", g->n_leases);
 	if (!g->n_leases)
 		return;
@@ -52,11 +63,14 @@ static void print_guest(const struct glk_guest_info *g)
 	       "SINCE");
 	for (size_t i = 0; i < g->n_leases; i++) {
 		const struct glk_lease_info *l = &g->leases[i];
+		const char *role = cli_role(l);
 
 		printf("%-9s  %-7s  %-4s  %-20s  ", lease_mode_name(l->mode),
 		       lease_scope_name(l->scope), l->held ? "yes" : "no",
 		       text_time(l->since, TEXT_SECONDS, at));
 		text_put(stdout, l->path, 0);
+		if (role)
+			printf(" (%s)", role);
 		puts(l->same_file ? "" : " (replaced)");
 	}
 }

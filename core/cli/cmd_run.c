@@ -21,6 +21,9 @@ static int lock_disks(struct cli *cli, struct glk_guest **ret_guest)
 	config.uuid = o->uuid;
 	config.name = o->name;
 	config.id = o->id;
+	config.epoch = o->epoch;
+	config.tag = o->tag;
+	config.flags = o->incoming ? GLK_GUEST_INCOMING : 0;
 	r = glk_guest_new(cli->context, &config, &guest);
 	if (r == 0)
 		r = glk_guest_add(guest, o->disks.items, o->disks.n);
@@ -65,10 +68,7 @@ const struct verb verb_run = {
 	.syntax = {
 		.name = "run",
 		.arguments = "[OPTION]... [--] COMMAND [ARGUMENT]...",
-		.options = OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |
-			   OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-			   OPTION_LOCKSPACE | OPTION_WAIT | OPTION_JSON |
-			   OPTION_QUIET,
+		.options = OPTIONS_OF_RUN,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 		.command = true,

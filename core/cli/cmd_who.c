@@ -13,14 +13,20 @@ struct answer {
 	int err;
 };
 
+/* Several hold a disk each for itself only while it is handed over. */
+static const char *how(const struct answer *a, const struct glk_conflict *c)
+{
+	if (c->mode == GLK_MODE_SHARED)
+		return ": held shared by ";
+	return a->n > 1 ? ": held, in a hand-over, by "
+			: ": held exclusively by ";
+}
+
 static void print_answer(const struct answer *a)
 {
 	for (size_t i = 0; i < a->n; i++) {
 		text_put(stdout, a->path, 0);
-		fputs(a->holders[i].mode == GLK_MODE_SHARED
-			      ? ": held shared by "
-			      : ": held exclusively by ",
-		      stdout);
+		fputs(how(a, &a->holders[i]), stdout);
 		cli_put_holder(stdout, &a->holders[i]);
 		putchar('\n');
 	}

@@ -68,9 +68,12 @@ static int take_flags(const char *s, unsigned *flags, const char **ret_why)
 			*flags |= GLK_DISK_SHARED;
 		} else if (len == 8 && !memcmp(s, "readonly", len)) {
 			*flags |= GLK_DISK_READONLY;
+		} else if (len == 5 && !memcmp(s, "lease", len)) {
+			*flags |= GLK_DISK_LEASE;
 		} else {
-			*ret_why = len ? "only shared and readonly may follow "
-					 "a comma; double a comma that belongs "
+			*ret_why = len ? "only shared, readonly and lease may "
+					 "follow a comma; double a comma that "
+					 "belongs "
 					 "to the path"
 				       : "nothing follows the last comma; "
 					 "double a comma that belongs to the "

@@ -9,7 +9,8 @@ _guestlock_guests() {
 	while read -r uuid _ _ _ _ name; do
 		[[ $uuid == "$cur"* ]] && COMPREPLY+=("$uuid")
 		# "3 (1 lost)" is three words.
-		[[ $name == "("*" lost)  "* ]] && name=${name#* lost)  }
+		[[ $name =~ ^\([0-9]+\ [a-z]+\)\ \ (.*) ]] &&
+			name=${BASH_REMATCH[1]}
 		[[ $name =~ ^[A-Za-z0-9._:@-]+$ && $name != - &&
 			$name == "$cur"* ]] && COMPREPLY+=("$name")
 	done < <(guestlock ls --quiet 2>/dev/null | tail -n +2)
@@ -38,29 +39,37 @@ _guestlock_options() {
 	local -a words=(--json --quiet --help)
 
 	case $verb in
-	run)
+	run | "migrate incoming")
 		words+=(--id --uuid --name --disk --disks-from --null
-			--wait --lease --lockspace)
+			--lease --lockspace --vm --incoming --epoch --tag
+			--args-from --wait)
 		;;
 	attach-disk | detach-disk)
-		words+=(--disks-from --null)
+		words+=(--disks-from --null --lease --lockspace)
+		;;
+	"migrate in")
+		words+=(--timeout)
+		;;
+	"migrate cancel")
+		words+=(--side)
 		;;
 	esac
 	_guestlock_words "$cur" "${words[@]}"
 }
 
-# Which word after the verb begins COMMAND, or the GUEST? Prints its index.
+# Which word from $1 on begins COMMAND, or the GUEST? Prints its index.
 _guestlock_first() {
 	local i
 
-	for ((i = 2; i < COMP_CWORD; i++)); do
+	for ((i = $1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--)
 			echo $((i + 1))
 			return
 			;;
-		--disk | --disks-from | --id | --uuid | --name | --wait | \
-			--lease | --lockspace)
+		--disk | --disks-from | --args-from | --id | --uuid | --name | \
+			--wait | --lease | --lockspace | --epoch | --tag | \
+			--side | --timeout)
 			((i++))
 			;;
 		-*) ;;
@@ -74,26 +83,41 @@ _guestlock_first() {
 }
 
 _guestlock() {
-	local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} first
+	local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} first=2
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
 		_guestlock_words "$cur" run attach-disk detach-disk ls who \
-			check doctor demo --help --version
+			check migrate doctor demo --help --version
 		return
 	fi
-	first=$(_guestlock_first)
-	if [[ $verb == run ]] && ((COMP_CWORD > first)); then
+	if [[ $verb == migrate ]]; then
+		if ((COMP_CWORD == 2)); then
+			_guestlock_words "$cur" prepare incoming out in cancel \
+				--help
+			return
+		fi
+		verb+=" ${COMP_WORDS[2]}"
+		first=3
+	fi
+	first=$(_guestlock_first "$first")
+	if [[ $verb == run || $verb == "migrate incoming" ]] &&
+		((COMP_CWORD > first)); then
 		declare -F _command_offset >/dev/null &&
 			_command_offset "$first"
 		return
 	fi
 	case ${COMP_WORDS[COMP_CWORD - 1]} in
-	--disk | --disks-from | --lockspace)
+	--disk | --disks-from | --args-from | --lockspace)
 		_guestlock_files "$cur"
 		return
 		;;
-	--id | --uuid | --name | --wait | --lease)
+	--id | --uuid | --name | --wait | --lease | --epoch | --tag | \
+		--timeout)
+		return
+		;;
+	--side)
+		_guestlock_words "$cur" source destination
 		return
 		;;
 	esac
@@ -109,10 +133,11 @@ _guestlock() {
 			_guestlock_files "$cur"
 		fi
 		;;
-	ls | check)
+	ls | check | "migrate prepare" | "migrate out" | "migrate in" | \
+		"migrate cancel")
 		((COMP_CWORD == first)) && _guestlock_guests "$cur"
 		;;
-	run)
+	run | "migrate incoming")
 		while IFS= read -r first; do
 			COMPREPLY+=("$first")
 		done < <(compgen -c -- "$cur")

@@ -48,6 +48,20 @@ const char *lease_scope_name(int scope)
 	return name_at(names, ARRAY_SIZE(names), scope);
 }
 
+const char *lease_role_name(int role)
+{
+	static const char *const names[] = {
+		[GLK_ROLE_NONE] = "none",
+		[GLK_ROLE_OWNER] = "owner",
+		[GLK_ROLE_PREPARED] = "prepared",
+		[GLK_ROLE_LEFT] = "left",
+		[GLK_ROLE_INCOMING] = "incoming",
+		[GLK_ROLE_ARRIVED] = "arrived",
+	};
+
+	return name_at(names, ARRAY_SIZE(names), role);
+}
+
 const char *guest_holder_name(int holder)
 {
 	static const char *const names[] = {
@@ -126,6 +140,8 @@ json_t *json_lease(const struct glk_lease_info *lease)
 	e |= json_object_set_new(o, "same_file",
 				 json_boolean(lease->same_file));
 	e |= json_object_set_new(o, "since", json_time(lease->since));
+	e |= json_object_set_new(o, "role",
+				 json_string(lease_role_name(lease->role)));
 	return complete(o, e);
 }
 
@@ -154,6 +170,8 @@ json_t *json_guest(const struct glk_guest_info *info)
 				 json_string(guest_holder_name(info->holder)));
 	e |= json_object_set_new(o, "uid", json_integer(info->uid));
 	e |= json_object_set_new(o, "started", json_time(info->started));
+	e |= json_object_set_new(o, "epoch",
+				 json_integer((json_int_t)info->epoch));
 	e |= json_object_set_new(o, "leases", leases_of(info));
 	if (info->n_garbled)
 		e |= json_object_set_new(o, "garbled",

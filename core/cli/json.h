@@ -25,11 +25,11 @@ int json_set_bytes(json_t *object, const char *key, const char *s);
 /* ISO 8601, UTC, milliseconds; null for 0. */
 json_t *json_time(uint64_t realtime_ns);
 
-/* {"path","type","mode","scope","held","same_file","since"} */
+/* {"path","type","mode","scope","held","same_file","since","role"} */
 json_t *json_lease(const struct glk_lease_info *lease);
 
-/* {"uuid","name","id","pid","holder","uid","started","leases","garbled",
-   "error"} */
+/* {"uuid","name","id","pid","holder","uid","started","epoch","leases",
+   "garbled","error"} */
 json_t *json_guest(const struct glk_guest_info *info);
 
 /* {"kind","uuid","name","pid","exe","since"} */
@@ -42,6 +42,7 @@ json_t *json_conflict(const struct glk_conflict *conflict);
 const char *lease_type_name(int type);
 const char *lease_mode_name(int mode);
 const char *lease_scope_name(int scope);
+const char *lease_role_name(int role);
 const char *guest_holder_name(int holder);
 
 /* One line. Takes @value over. Return: 0, -ENOMEM, or -EIO. */

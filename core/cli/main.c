@@ -8,8 +8,9 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-	&verb_run, &verb_attach_disk, &verb_detach_disk, &verb_ls,
-	&verb_who, &verb_check,	      &verb_doctor,	 &verb_demo,
+	&verb_run,     &verb_attach_disk, &verb_detach_disk,
+	&verb_ls,      &verb_who,	  &verb_check,
+	&verb_migrate, &verb_doctor,	  &verb_demo,
 };
 
 static void usage(FILE *f)

@@ -2,7 +2,6 @@
 #include "core/cli/options.h"
 
 #include "core/base/util.h"
-#include "core/base/uuid.h"
 #include "core/cli/text.h"
 
 #include <getopt.h>
@@ -15,25 +14,44 @@ static const struct known {
 	const char *name;
 	const char *value;
 	const char *help;
+	int (*set)(struct options *options, const char *value);
 } known_options[] = {
-	{ OPTION_ID, 0, "id", "N", "the guest's number" },
-	{ OPTION_UUID, 0, "uuid", "U", "the guest's uuid (default: random)" },
-	{ OPTION_NAME, 0, "name", "S", "the guest's name" },
-	{ OPTION_DISK, 0, "disk", "PATH[,shared][,readonly]",
-	  "lock this image; double a comma in PATH" },
+	{ OPTION_ID, 0, "id", "N", "the guest's number", options_set_id },
+	{ OPTION_UUID, 0, "uuid", "U", "the guest's uuid (default: random)",
+	  options_set_uuid },
+	{ OPTION_NAME, 0, "name", "S", "the guest's name", options_set_name },
+	{ OPTION_DISK, 0, "disk", "PATH[,shared][,readonly][,lease]",
+	  "lock this image; double a comma in PATH", options_add_disk },
 	{ OPTION_DISKS_FROM, 0, "disks-from", "FILE",
-	  "lock each path of FILE, one a line; - is stdin" },
+	  "lock each path of FILE, one a line; - is stdin",
+	  options_set_disks_from },
 	{ OPTION_NUL, '0', "null", NULL,
-	  "paths in FILE end with a NUL byte, not with a newline" },
-	{ OPTION_LEASE, 0, "lease", "KEY", "not in this version" },
-	{ OPTION_LOCKSPACE, 0, "lockspace", "DIR", "not in this version" },
-	{ OPTION_WAIT, 0, "wait", "SEC", "not in this version" },
-	{ OPTION_JSON, 'j', "json", NULL, "print JSON on standard output" },
-	{ OPTION_QUIET, 'q', "quiet", NULL, "print errors only" },
-	{ OPTION_HELP, 'h', "help", NULL, "print this help" },
+	  "paths in FILE end with a NUL byte, not with a newline", NULL },
+	{ OPTION_LEASE, 0, "lease", "KEY", "lock the lease DIR/KEY",
+	  options_add_key },
+	{ OPTION_LOCKSPACE, 0, "lockspace", "DIR",
+	  "where leases are; DIR must exist", options_set_lockspace },
+	{ OPTION_VM, 0, "vm", NULL, "lock the lease DIR/U, and no disk", NULL },
+	{ OPTION_INCOMING, 0, "incoming", NULL,
+	  "a migration's destination: claim, do not own yet", NULL },
+	{ OPTION_EPOCH, 0, "epoch", "N", "how often it has been handed on",
+	  options_set_epoch },
+	{ OPTION_TAG, 0, "tag", "HEX", "a number to find it by, for managers",
+	  options_set_tag },
+	{ OPTION_ARGS_FROM, 0, "args-from", "FILE",
+	  "more options, a NUL byte after each word", NULL },
+	{ OPTION_WAIT, 0, "wait", "SEC", "not in this version", NULL },
+	{ OPTION_SIDE, 0, "side", "source|destination",
+	  "which of two guests of one uuid is meant", options_set_side },
+	{ OPTION_TIMEOUT, 0, "timeout", "SEC", "how long to wait (default: 10)",
+	  options_set_timeout },
+	{ OPTION_JSON, 'j', "json", NULL, "print JSON on standard output",
+	  NULL },
+	{ OPTION_QUIET, 'q', "quiet", NULL, "print errors only", NULL },
+	{ OPTION_HELP, 'h', "help", NULL, "print this help", NULL },
 };
 
-#define OPTIONS_LATER (OPTION_LEASE | OPTION_LOCKSPACE | OPTION_WAIT)
+#define OPTIONS_LATER OPTION_WAIT
 
 /* getopt_long() tables for the options that one verb accepts. */
 struct tables {
@@ -101,50 +119,14 @@ int options_complain(struct options *options, int err, const char *before,
 	return err;
 }
 
-static int set_id(struct options *options, const char *value)
-{
-	char *end;
-
-	errno = 0;
-	options->id = strtoll(value, &end, 10);
-	if (errno || *end || *value < '0' || *value > '9')
-		return options_complain(options, -EINVAL, "--id ", value,
-					" is not a number from 0 to 2^63 - 1");
-	return 0;
-}
-
-static int set_uuid(struct options *options, const char *value)
-{
-	struct uuid uuid;
-
-	options->uuid = value;
-	if (uuid_parse(value, &uuid) < 0)
-		return options_complain(options, -EINVAL, "--uuid ", value,
-					" is not a uuid");
-	return 0;
-}
-
-int options_add_disk(struct options *options, const char *spec)
+int options_complain_file(struct options *options, int err, const char *before,
+			  const char *file)
 {
 	_cleanup_(freep) char *after = NULL;
-	const char *why;
-	int r = disks_add_spec(&options->disks, spec, &why);
 
-	if (r != -EINVAL)
-		return r;
-	if (asprintf(&after, ": %s", why) < 0)
+	if (asprintf(&after, ": %s", strerror(-err)) < 0)
 		return -ENOMEM;
-	return options_complain(options, r, "disk ", spec, after);
-}
-
-static int set_disks_from(struct options *options, const char *value)
-{
-	if (options->disks_from)
-		return options_complain(options, -EINVAL,
-					"--disks-from is given twice", NULL,
-					"");
-	options->disks_from = value;
-	return 0;
+	return options_complain(options, err, before, file, after);
 }
 
 static int refuse_later(struct options *options, const struct known *k)
@@ -156,36 +138,37 @@ static int refuse_later(struct options *options, const struct known *k)
 	return options_complain(options, -EOPNOTSUPP, text, NULL, "");
 }
 
+static bool *flag_of(struct options *options, enum option_bit bit)
+{
+	switch (bit) {
+	case OPTION_HELP:
+		return &options->help;
+	case OPTION_JSON:
+		return &options->json;
+	case OPTION_QUIET:
+		return &options->quiet;
+	case OPTION_NUL:
+		return &options->nul;
+	case OPTION_INCOMING:
+		return &options->incoming;
+	case OPTION_VM:
+		return &options->vm;
+	default:
+		return NULL;
+	}
+}
+
 static int apply(struct options *options, const struct known *k,
 		 const char *value)
 {
-	switch (k->bit) {
-	case OPTION_HELP:
-		options->help = true;
-		return 0;
-	case OPTION_JSON:
-		options->json = true;
-		return 0;
-	case OPTION_QUIET:
-		options->quiet = true;
-		return 0;
-	case OPTION_NUL:
-		options->nul = true;
-		return 0;
-	case OPTION_NAME:
-		options->name = value;
-		return 0;
-	case OPTION_ID:
-		return set_id(options, value);
-	case OPTION_UUID:
-		return set_uuid(options, value);
-	case OPTION_DISK:
-		return options_add_disk(options, value);
-	case OPTION_DISKS_FROM:
-		return set_disks_from(options, value);
-	default:
+	bool *flag = flag_of(options, k->bit);
+
+	if (k->set)
+		return k->set(options, value);
+	if (!flag)
 		return refuse_later(options, k);
-	}
+	*flag = true;
+	return 0;
 }
 
 /* @word: what getopt_long() looked at; with -abc it says which letter. */
@@ -217,29 +200,98 @@ static int check_args(const struct syntax *syntax, struct options *options)
 	return 0;
 }
 
+struct parser {
+	const struct syntax *syntax;
+	struct options *options;
+	struct tables tables;
+	bool in_file;
+};
+
+/* Where the options end, and whether "--" ended them. */
+struct end {
+	int index;
+	bool dashes;
+};
+
+static int parse_file(struct parser *parser, const char *file);
+
+/* Goes on after --args-from with the words after it as a command line of their
+   own: getopt_long() has one state only. */
+static int parse_words(struct parser *parser, int argc, char **argv,
+		       struct end *end)
+{
+	const struct tables *t = &parser->tables;
+	int base = 0, first = 0;
+
+	optind = 0; /* glibc: forget an earlier run, whose order may differ */
+	opterr = 0;
+	for (;;) {
+		int r, before = base + MAX(optind, 1);
+		int value = getopt_long(argc - base, argv + base, t->letters,
+					t->names, NULL);
+		const struct known *k = find_option(value);
+
+		end->index = base + optind;
+		end->dashes = end->index != before;
+		if (value == -1)
+			return first;
+		if (!k) {
+			r = complain_option(parser->options,
+					    argv[end->index - 1], value == ':');
+		} else if (k->bit == OPTION_ARGS_FROM) {
+			base = end->index - 1;
+			r = parse_file(parser, optarg);
+			optind = 0;
+		} else {
+			r = apply(parser->options, k, optarg);
+		}
+		first = first ? first : r;
+	}
+}
+
+static int parse_file(struct parser *parser, const char *file)
+{
+	struct options *o = parser->options;
+	struct end end;
+	int r, argc;
+
+	if (o->args_from)
+		return options_complain(o, -EINVAL,
+					parser->in_file
+						? "--args-from stands in the "
+						  "FILE of --args-from"
+						: "--args-from is given twice",
+					NULL, "");
+	o->args_from = file;
+	r = options_read_args(o, parser->syntax->name, file, &argc);
+	if (r < 0)
+		return r;
+	parser->in_file = true;
+	r = parse_words(parser, argc, o->words, &end);
+	parser->in_file = false;
+	if (r == 0 && (end.dashes || end.index < argc))
+		r = options_complain(o, -EINVAL, "--args-from: ",
+				     o->words[end.index - end.dashes],
+				     " is not an option");
+	return r;
+}
+
 int options_parse(const struct syntax *syntax, int argc, char **argv,
 		  struct options *options)
 {
-	struct tables tables;
-	int value, r, first = 0;
+	struct parser parser = { .syntax = syntax, .options = options };
+	struct end end;
+	int r, first;
 
-	build_tables(syntax, &tables);
-	optind = 0; /* glibc: forget an earlier run, whose order may differ */
-	opterr = 0;
-	while ((value = getopt_long(argc, argv, tables.letters, tables.names,
-				    NULL)) != -1) {
-		if (value == '?' || value == ':')
-			r = complain_option(options, argv[optind - 1],
-					    value == ':');
-		else
-			r = apply(options, find_option(value), optarg);
-		first = first ? first : r;
-	}
-	options->args = argv + optind;
-	options->n_args = (size_t)(argc - optind);
+	build_tables(syntax, &parser.tables);
+	first = parse_words(&parser, argc, argv, &end);
+	options->args = argv + end.index;
+	options->n_args = (size_t)(argc - end.index);
 	if (options->help)
 		return 0;
 	r = check_args(syntax, options);
+	if (!first && !r)
+		r = options_add_leases(options);
 	return first ? first : r;
 }
 
@@ -262,20 +314,17 @@ static int complain_record(struct options *options, size_t record,
 
 int options_read_disks(struct options *options)
 {
-	_cleanup_(freep) char *data = NULL, *after = NULL;
+	_cleanup_(freep) char *data = NULL;
 	const char *why;
 	size_t len, record;
 	int r;
 
-	if (!options->disks_from)
+	if (!options->disks_from || options->vm)
 		return 0;
 	r = disks_read_file(options->disks_from, &data, &len);
-	if (r < 0) {
-		if (asprintf(&after, ": %s", strerror(-r)) < 0)
-			return -ENOMEM;
-		return options_complain(options, r, "--disks-from ",
-					options->disks_from, after);
-	}
+	if (r < 0)
+		return options_complain_file(options, r, "--disks-from ",
+					     options->disks_from);
 	r = disks_add_list(&options->disks, data, len,
 			   options->nul ? '\0' : '\n', &record, &why);
 	return r == -EINVAL ? complain_record(options, record, why) : r;
@@ -284,6 +333,9 @@ int options_read_disks(struct options *options)
 void options_done(struct options *options)
 {
 	disks_done(&options->disks);
+	disks_done(&options->keys);
+	free(options->words);
+	free(options->words_data);
 	free(options->complaint);
 	*options = OPTIONS_NULL;
 }
@@ -302,6 +354,6 @@ void options_help(const struct syntax *syntax, FILE *f)
 			 k->letter ? "-" : "  ", k->letter ? k->letter : ' ',
 			 k->letter ? ", " : " ", k->name, k->value ? " " : "",
 			 k->value ? k->value : "");
-		fprintf(f, "  %-39s %s\n", left, k->help);
+		fprintf(f, "  %-43s %s\n", left, k->help);
 	}
 }

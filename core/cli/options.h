@@ -20,7 +20,21 @@ enum option_bit {
 	OPTION_LOCKSPACE = 1 << 9,
 	OPTION_WAIT = 1 << 10,
 	OPTION_HELP = 1 << 11, /* every verb has it */
+	OPTION_INCOMING = 1 << 12,
+	OPTION_EPOCH = 1 << 13,
+	OPTION_TAG = 1 << 14,
+	OPTION_VM = 1 << 15,
+	OPTION_ARGS_FROM = 1 << 16,
+	OPTION_SIDE = 1 << 17,
+	OPTION_TIMEOUT = 1 << 18,
 };
+
+/* Of whatever starts a guest. */
+#define OPTIONS_OF_RUN                                                         \
+	(OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |                 \
+	 OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE | OPTION_LOCKSPACE |    \
+	 OPTION_VM | OPTION_INCOMING | OPTION_EPOCH | OPTION_TAG |             \
+	 OPTION_ARGS_FROM | OPTION_WAIT | OPTION_JSON | OPTION_QUIET)
 
 /* What a verb accepts. */
 struct syntax {
@@ -34,17 +48,25 @@ struct syntax {
 
 #define ARGS_MANY UINT32_MAX
 
+enum side { SIDE_ANY, SIDE_SOURCE, SIDE_DESTINATION };
+
 struct options {
-	bool help, json, quiet, nul;
-	int64_t id; /* -1: none */
-	const char *uuid, *name, *disks_from;
-	struct disks disks;
+	bool help, json, quiet, nul, incoming, vm;
+	int64_t id;	 /* -1: none */
+	int64_t timeout; /* seconds; -1: none */
+	uint64_t epoch, tag;
+	enum side side;
+	const char *uuid, *name, *disks_from, *lockspace, *args_from;
+	struct disks disks; /* with the leases, once options_parse() is done */
+	struct disks keys;  /* of --lease */
+	char *words_data;   /* what --args-from has read, and its words, */
+	char **words;	    /* which others point to; words[0] is none */
 	char **args;
 	size_t n_args;
 	char *complaint; /* what is wrong, once options_parse() has failed */
 };
 
-#define OPTIONS_NULL ((struct options){ .id = -1 })
+#define OPTIONS_NULL ((struct options){ .id = -1, .timeout = -1 })
 
 /**
  * options_parse() - read a verb's command line
@@ -53,6 +75,8 @@ struct options {
  *		after a failure
  *
  * Goes on after the first mistake, so that --json counts wherever it stands.
+ * May be called again for the words that an earlier call has left over; what
+ * that has found stays.
  *
  * Return: 0; -EINVAL, -EOPNOTSUPP for what a later version will do, with
  * @options->complaint, whose strings are escaped; -ENOMEM.
@@ -64,13 +88,44 @@ int options_parse(const struct syntax *syntax, int argc, char **argv,
    negative errno of open(2) and read(2), with a complaint. */
 int options_read_disks(struct options *options);
 
-/* Add PATH[,shared][,readonly]. Return: as options_parse(). */
+/* Add PATH[,shared][,readonly][,lease]. Return: as options_parse(). */
 int options_add_disk(struct options *options, const char *spec);
+
+/**
+ * options_read_args() - the words of --args-from
+ * @ret_argc:	how many, with words[0], which is @name
+ *
+ * Sets @options->words, NULL-terminated. Return: as options_read_disks().
+ */
+int options_read_args(struct options *options, const char *name,
+		      const char *file, int *ret_argc);
+
+/* Keep KEY of --lease. Return: as options_parse(). */
+int options_add_key(struct options *options, const char *key);
+
+/* Once all options are known: make disks of the leases; with --vm, leave no
+   other. Return: as options_parse(). */
+int options_add_leases(struct options *options);
+
+/* One for each option with a value of its own. Return: as options_parse(). */
+int options_set_id(struct options *options, const char *value);
+int options_set_uuid(struct options *options, const char *value);
+int options_set_name(struct options *options, const char *value);
+int options_set_epoch(struct options *options, const char *value);
+int options_set_tag(struct options *options, const char *value);
+int options_set_side(struct options *options, const char *value);
+int options_set_timeout(struct options *options, const char *value);
+int options_set_disks_from(struct options *options, const char *value);
+int options_set_lockspace(struct options *options, const char *value);
 
 /* Keep the first complaint: "@before'subject'@after", the subject escaped;
    NULL for none. Return: @err, or -ENOMEM. */
 int options_complain(struct options *options, int err, const char *before,
 		     const char *subject, const char *after);
+
+/* "@before'file': @err in words". Return: as options_complain(). */
+int options_complain_file(struct options *options, int err, const char *before,
+			  const char *file);
 
 void options_done(struct options *options);
 

@@ -113,11 +113,16 @@ static void say_conflict(const struct glk_conflict *c)
 	fputc('\n', stderr);
 }
 
+/* Without a conflict, @message has to do: a guest that has been handed on is on
+   a host that cannot be seen from here. */
 static int refuse(const struct cli *cli, const struct glk_conflict *conflicts,
-		  size_t n)
+		  size_t n, const char *message)
 {
 	json_t *o, *list;
 	int e = 0;
+
+	if (!n)
+		cli_say(message);
 
 	for (size_t i = 0; i < n; i++)
 		say_conflict(&conflicts[i]);
@@ -127,6 +132,8 @@ static int refuse(const struct cli *cli, const struct glk_conflict *conflicts,
 	list = json_array();
 	for (size_t i = 0; i < n; i++)
 		e |= json_array_append_new(list, json_conflict(&conflicts[i]));
+	if (!n)
+		e |= json_set_bytes(o, "message", message);
 	if (json_object_set_new(o, "conflicts", list) || e) {
 		json_decref(o);
 		o = NULL;
@@ -141,9 +148,11 @@ int cli_fail_context(const struct cli *cli, int err)
 	const char *message = glk_context_message(cli->context);
 	size_t n = glk_context_conflicts(cli->context, &conflicts);
 
-	if (err == -EBUSY && n)
-		return refuse(cli, conflicts, n);
-	return cli_fail(cli, err, *message ? message : strerror(-err));
+	if (!*message)
+		message = strerror(-err);
+	if (err == -EBUSY)
+		return refuse(cli, conflicts, n, message);
+	return cli_fail(cli, err, message);
 }
 
 int cli_fail_options(const struct cli *cli, int err)
@@ -175,4 +184,24 @@ void cli_note_denied(const struct cli *cli, size_t denied)
 	snprintf(text, sizeof(text),
 		 "guests that this user may not look into: %zu", denied);
 	cli_note(cli, NULL, text);
+}
+
+bool cli_is_lost(const struct glk_lease_info *lease)
+{
+	switch (lease->role) {
+	case GLK_ROLE_NONE:
+		return true;
+	case GLK_ROLE_LEFT:
+	case GLK_ROLE_INCOMING:
+		return false;
+	default:
+		return !lease->held;
+	}
+}
+
+const char *cli_role(const struct glk_lease_info *lease)
+{
+	if (cli_is_lost(lease) || lease->role == GLK_ROLE_OWNER)
+		return NULL;
+	return lease_role_name(lease->role);
 }

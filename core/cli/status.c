@@ -22,6 +22,10 @@ static const struct {
 	{ EOPNOTSUPP, STATUS_USAGE, "unsupported" },
 	{ EISDIR, STATUS_USAGE, "unsupported" },
 	{ ENXIO, STATUS_USAGE, "unsupported" },
+	{ EXDEV, STATUS_USAGE, "out-of-reach" },
+	{ ENODATA, STATUS_USAGE, "wrong-state" },
+	{ EALREADY, STATUS_USAGE, "wrong-state" },
+	{ EINPROGRESS, STATUS_USAGE, "wrong-state" },
 
 	{ ENOENT, STATUS_NOT_FOUND, "not-found" },
 	{ ENOTDIR, STATUS_NOT_FOUND, "not-found" },
@@ -29,6 +33,7 @@ static const struct {
 	{ ENAMETOOLONG, STATUS_NOT_FOUND, "not-found" },
 	{ ENODEV, STATUS_NOT_FOUND, "not-found" },
 	{ ESRCH, STATUS_NOT_FOUND, "no-such-guest" },
+	{ ENOTCONN, STATUS_NOT_FOUND, "no-destination" },
 
 	{ EACCES, STATUS_DENIED, "denied" },
 	{ EPERM, STATUS_DENIED, "denied" },

@@ -19,6 +19,9 @@
  * (glk_context_explain()); -EBUSY has conflicts (glk_context_blame()). On
  * failure everything is as before. Functions of one guest are called by one
  * thread at a time, of different guests by any.
+ *
+ * supervised() and shutdown() need not wait themselves: one that returns
+ * -EAGAIN is called again, up to the manager's time limit.
  */
 
 #include <guestlock.h>
@@ -76,18 +79,22 @@ struct glk_driver_table {
 	/* Async-signal-safe; in a child of this process. */
 	int (*inherit)(void *state);
 	int (*started)(void *state, pid_t pid);
-	/* Whoever has inherited what acquire() took. Return: -ENODATA if nobody
-	   has yet; -ESRCH if it has ended. */
+	/* Whoever has inherited what acquire() took, or whom supervised() or
+	   attach() have found. Return: -ENODATA if nobody has yet; -ESRCH if it
+	   has ended. */
 	int (*child)(void *state, pid_t *ret_pid);
 
-	/* GLK_CAN_SUPERVISE: path and malloc(3)ed NULL-terminated arguments. */
+	/* GLK_CAN_SUPERVISE: path and arguments, NULL-terminated, all of it from
+	   malloc(3). Without resources it is asked for the path. */
 	int (*supervisor)(void *state, const struct glk_resource *resources,
 			  size_t n, char ***ret_argv);
-	/* Wait until the supervisor has taken these. */
+	/* Has the supervisor taken these? Return: -EAGAIN if not yet; -ESRCH if
+	   it has ended. */
 	int (*supervised)(void *state, const struct glk_resource *resources,
 			  size_t n, pid_t *ret_pid);
 
-	/* GLK_CAN_ATTACH. Return also -ENOLCK: see glk_manager_child(). */
+	/* GLK_CAN_ATTACH; also to look again. Return also -ENOLCK, with all of
+	   @finding: see glk_manager_child(). */
 	int (*attach)(void *state, struct glk_driver_finding *finding);
 
 	/* GLK_CAN_HOTPLUG */
@@ -102,7 +109,7 @@ struct glk_driver_table {
 	int (*cancel)(void *state);
 
 	/* Release what no process was given, or wait for the guest's end, as
-	   glk_guest_wait(). */
+	   glk_guest_wait(). Return: -EAGAIN to be called again. */
 	int (*shutdown)(void *state);
 };
 

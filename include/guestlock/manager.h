@@ -219,7 +219,8 @@ int glk_manager_started(struct glk_manager *manager, pid_t pid);
  * if nobody has inherited the leases yet; -ESRCH if there is no such guest, or
  * not with this pid, or if it has ended; -ENOTUNIQ; -ESTALE if it is of another
  * epoch; -ENOLCK if the guest lives and a lease's lock is gone (it is in the
- * drift); -ETIME; -EPERM. Since: 0.1
+ * drift, and the guest is found all the same: the state is as after 0); -ETIME;
+ * -EPERM. Since: 0.1
  */
 int glk_manager_child(struct glk_manager *manager, pid_t *ret_pid);
 

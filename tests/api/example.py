@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Run the example of README.md and see that it does what README says.
+"""Run an example of README.md or guestlock.3 and see that it does what they say.
 
-example.py PROGRAM
+example.py vmm|manager PROGRAM
 """
 
 import fcntl
@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 
-PROGRAM = os.path.abspath(sys.argv[1])
+PROGRAM = os.path.abspath(sys.argv[2])
 SECONDS = 30
 
 
@@ -62,7 +63,7 @@ def image(folder, name):
     return path
 
 
-def test(folder):
+def test_vmm(folder):
     a, b, c = (image(folder, name) for name in "abc")
     first = started(a, b)
     try:
@@ -87,5 +88,42 @@ def test(folder):
     assert "none" in said, said
 
 
+def manager(who, disk, *command):
+    return subprocess.Popen([PROGRAM, who, disk, *command], text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
+
+
+def test_manager(folder):
+    a = image(folder, "a")
+    first = manager(str(uuid.uuid4()), a, "sh", "-c", "echo $$; read line")
+    try:
+        guest = int(first.stdout.readline())
+        assert not lockable(a)
+
+        second = manager(str(uuid.uuid4()), a, "true")
+        _, said = second.communicate(timeout=SECONDS)
+        assert second.returncode == 1, said
+        assert a in said and "held by web1, pid %d\n" % guest in said, said
+
+        first.kill()
+        first.wait()
+        assert not lockable(a)
+    finally:
+        first.stdin.close()
+        first.stdout.close()
+        first.stderr.close()
+    assert becomes_lockable(a)
+
+    third = manager(str(uuid.uuid4()), a, "true")
+    _, said = third.communicate(timeout=SECONDS)
+    assert third.returncode == 0, said
+    assert lockable(a)
+
+    fourth = manager("no-uuid", a, "true")
+    _, said = fourth.communicate(timeout=SECONDS)
+    assert fourth.returncode == 1 and "uuid" in said, said
+
+
 with tempfile.TemporaryDirectory(prefix="glk-example.") as folder:
-    test(folder)
+    {"vmm": test_vmm, "manager": test_manager}[sys.argv[1]](folder)

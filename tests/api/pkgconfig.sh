@@ -20,7 +20,7 @@ flags=$(pkg-config --cflags --libs guestlock)
 # shellcheck disable=SC2086 # flags are words
 "$@" -std=c99 -Wall -Wextra -Werror -o "$dest/example" \
 	"$here/example_vmm.c" $flags
-LD_LIBRARY_PATH=${lib%/*} "$here/example.py" "$dest/example"
+LD_LIBRARY_PATH=${lib%/*} "$here/example.py" vmm "$dest/example"
 
 # By its soname, so that a later 0.x can take its place.
 readelf -d "$dest/example" | grep -q 'NEEDED.*\[libguestlock\.so\.0\]' || {

@@ -35,20 +35,27 @@ if ROOT:
     libc.unshare(CLONE_NEWNET)
 
 
-def flock(kind):
-    """struct flock for byte 0."""
-    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 1, 0)
+def flock(kind, byte=0):
+    """struct flock for one byte."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
 
 
-def lockable(path, kind=fcntl.F_WRLCK):
-    """May a stranger lock byte 0? Takes no lock."""
+def lockable(path, kind=fcntl.F_WRLCK, byte=0):
+    """May a stranger lock this byte? Takes no lock."""
     flags = os.O_RDONLY if kind == fcntl.F_RDLCK else os.O_RDWR
     fd = os.open(path, flags | os.O_CLOEXEC)
     try:
-        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, flock(kind))
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, flock(kind, byte))
         return struct.unpack_from("h", answer)[0] == fcntl.F_UNLCK
     finally:
         os.close(fd)
+
+
+def locks(path):
+    """What others hold of bytes 0, 2, 3 and 4: one of W, R and - for each."""
+    return "".join("-" if lockable(path, byte=b) else
+                   "R" if lockable(path, fcntl.F_RDLCK, b) else "W"
+                   for b in (0, 2, 3, 4))
 
 
 def becomes_free(path):
@@ -164,8 +171,9 @@ class Case(unittest.TestCase):
     def start(self, *options, **kw):
         """A guest that runs; its pid is that of the process started here."""
         program = kw.pop("program", GUESTLOCK)
+        verb = kw.pop("verb", ("run",))
         guest = subprocess.Popen(
-            [program, "run", *options, "--",
+            [program, *verb, *options, "--",
              "sh", "-c", "echo $$; exec sleep 600"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=self.dir,
             **kw)

@@ -28,12 +28,13 @@ class Ls(Case):
         self.assertRegex(found.pop("started"), ISO + r"\.\d{3}Z$")
         (lease,) = found.pop("leases")
         self.assertEqual(found, {"name": name, "id": None, "pid": guest.pid,
-                                 "holder": "guest", "uid": os.geteuid()})
+                                 "holder": "guest", "uid": os.geteuid(),
+                                 "epoch": 0})
         self.assertRegex(lease.pop("since"), ISO + r"\.\d{3}Z$")
         self.assertIn(lease.pop("scope"), ("host", "server", "cluster"))
         self.assertEqual(lease, {"path": disk, "type": "file",
                                  "mode": "exclusive", "held": True,
-                                 "same_file": True})
+                                 "same_file": True, "role": "owner"})
 
     def test_the_table_has_a_line_for_each_guest(self):
         name = self.name()
@@ -330,20 +331,20 @@ class Demo(Case):
     def test_the_promise_is_kept_here(self):
         out = self.demo(OK, env={"LC_ALL": "C.UTF-8"}).out
         self.assertEqual(re.findall(r"(?m)^ ?(\d+)\. (\S)", out),
-                         [(str(i + 1), "\u2713") for i in range(11)])
+                         [(str(i + 1), "\u2713") for i in range(12)])
         self.assertIn("held by guest 'demo-web-", out)
         self.assertRegex(out, r"\d ms from fork to the running guest")
 
     def test_a_plain_terminal_gets_plain_marks(self):
         out = self.demo(OK, env={"LC_ALL": "C"}).out
-        self.assertEqual(out.count(". ok "), 11)
+        self.assertEqual(out.count(". ok "), 12)
         self.assertTrue(out.isascii())
 
     def test_json_has_every_step(self):
         answer = json.loads(self.demo(OK, "--json").out)
         self.assertTrue(answer["ok"])
         self.assertEqual([s["step"] for s in answer["steps"]],
-                         list(range(1, 12)))
+                         list(range(1, 13)))
 
     def test_a_failed_step_is_exit_1_and_cleans_up(self):
         def limit():
@@ -382,7 +383,8 @@ class Demo(Case):
 
 class Help(Case):
     VERBS = ("run", "attach-disk", "detach-disk", "ls", "who", "check",
-             "doctor", "demo")
+             "migrate", "doctor", "demo")
+    STEPS = ("prepare", "incoming", "out", "in", "cancel")
 
     def test_the_version_is_told(self):
         self.assertRegex(self.expect(OK, "--version").out,
@@ -400,6 +402,16 @@ class Help(Case):
             for line in out.splitlines():
                 self.assertLessEqual(len(line), 100, line)
 
+    def test_every_step_of_a_migration_has_help(self):
+        listed = self.expect(OK, "migrate", "--help").out
+        for step in self.STEPS:
+            self.assertRegex(listed, r"\b%s\b" % step)
+            out = self.expect(OK, "migrate", step, "--help").out
+            self.assertTrue(out.startswith("usage: guestlock migrate %s "
+                                           % step), out)
+            for line in out.splitlines():
+                self.assertLessEqual(len(line), 100, line)
+
     def test_no_verb_or_a_wrong_one_is_a_usage_error(self):
         self.assertIn("usage:", self.expect(USAGE).err)
         self.assertIn("unknown verb 'x\\x0a'", self.expect(USAGE, "x\n").err)
@@ -409,8 +421,8 @@ class Completion(Case):
     def complete(self, *words):
         """What bash offers for the last of @words."""
         script = (". %s; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); "
-                  "_guestlock; printf '%%s\\n' \"${COMPREPLY[@]}\"" %
-                  COMPLETION)
+                  "_guestlock; ((${#COMPREPLY[@]} == 0)) || "
+                  "printf '%%s\\n' \"${COMPREPLY[@]}\"" % COMPLETION)
         env = dict(os.environ, PATH=os.path.dirname(GUESTLOCK) + ":" +
                    os.environ["PATH"])
         result = subprocess.run(
@@ -424,11 +436,43 @@ class Completion(Case):
         self.assertIn("--disks-from", self.complete("run", "--d"))
         self.assertNotIn("--disk", self.complete("ls", "--"))
 
+    def test_the_steps_of_a_migration_are_offered(self):
+        self.assertEqual(self.complete("migrate", ""), [
+            "prepare", "incoming", "out", "in", "cancel", "--help"])
+        self.assertEqual(self.complete("migrate", "in"), ["incoming", "in"])
+        self.assertIn("--disks-from", self.complete("migrate", "incoming",
+                                                    "--d"))
+        self.assertNotIn("--disk", self.complete("migrate", "in", "--"))
+        self.assertEqual(self.complete("migrate", "in", "--t"), ["--timeout"])
+        self.assertEqual(self.complete("migrate", "cancel", "--side", ""),
+                         ["source", "destination"])
+        self.assertEqual(self.complete("migrate", "in", "--timeout", ""), [])
+        self.assertEqual(self.complete("migrate", "incoming", "--tag", "1",
+                                       "guestlo"), ["guestlock"])
+
+    def test_options_with_a_file_offer_files(self):
+        self.image("args-file")
+        os.mkdir(self.path("args-dir"))
+        for option in ("--args-from", "--lockspace"):
+            self.assertEqual(sorted(self.complete("run", option, "args-")),
+                             ["args-dir", "args-file"])
+        self.assertEqual(self.complete("run", "--epoch", ""), [])
+
     def test_guests_are_offered_by_name_and_uuid(self):
         name = self.name()
         self.start("--name", name)
-        for verb in ("ls", "check", "attach-disk", "detach-disk"):
-            self.assertEqual(self.complete(verb, name), [name])
+        for verb in (("ls",), ("check",), ("attach-disk",), ("detach-disk",),
+                     ("migrate", "prepare"), ("migrate", "out"),
+                     ("migrate", "in"), ("migrate", "cancel"),
+                     ("migrate", "cancel", "--side", "source")):
+            self.assertEqual(self.complete(*verb, name), [name])
+
+    def test_a_guest_in_a_hand_over_is_offered_by_its_name(self):
+        name = self.name()
+        self.start("--name", name, "--disk", self.image())
+        self.expect(OK, "migrate", "prepare", name, "localhost")
+        self.assertIn("1 (1 prepared)  " + name, self.expect(OK, "ls").out)
+        self.assertEqual(self.complete("migrate", "out", name), [name])
 
     def test_disks_are_offered(self):
         self.image("disk-a.img")

@@ -15,7 +15,7 @@ import unittest
 import uuid
 
 from cli import (Case, DENIED, GUESTLOCK, HELD, INTERNAL, ISO, MISSING,
-                 NOBODY, OK, ROOT, USAGE, UUID, becomes_free, lockable)
+                 NOBODY, OK, ROOT, USAGE, UUID, becomes_free, lockable, locks)
 
 
 class Refusals(Case):
@@ -307,6 +307,19 @@ class OtherUser(Case):
         self.assertEqual(found["guests"][0]["uid"], NOBODY)
         self.own(OK, "detach-disk", str(guest.pid), disk)
         self.assertTrue(lockable(disk))
+
+    def test_a_user_hands_his_own_guest_over(self):
+        self.skip_if_yama()
+        disk, id_ = self.image(), str(uuid.uuid4())
+        options = ("--uuid", id_, "--disk", disk)
+        source = self.start_own(*options)
+        self.own(OK, "migrate", "prepare", id_, "localhost")
+        self.start(*options, verb=("migrate", "incoming"), **self.user)
+        self.own(OK, "migrate", "out", id_)
+        self.own(OK, "migrate", "in", id_)
+        self.end(source)
+        self.own(OK, "migrate", "in", id_)
+        self.assertEqual(locks(disk), "W---")
 
     def test_a_disk_that_he_may_not_open_is_77(self):
         mine, roots = self.image(), self.image("roots", owner=0)

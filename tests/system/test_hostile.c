@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/lib/guest.h"
+#include "tests/lib/spoil.h"
 
 #include "core/base/clock.h"
 #include "core/base/compat.h"
@@ -72,87 +73,12 @@ static void spoiler_end(struct spoiler *s)
 	assert_int_equal(disks_settle(s->disks), 0);
 }
 
-/* One message out of the guest's own queue. */
-struct taken {
-	char payload[4096];
-	ssize_t size;
-	int fds[256];
-	size_t n_fds;
-};
-
-static bool take_message(int b, struct taken *t)
-{
-	char control[CMSG_SPACE(sizeof(t->fds))];
-	struct iovec iov = { t->payload, sizeof(t->payload) };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control,
-			      .msg_controllen = sizeof(control) };
-	struct cmsghdr *cmsg;
-
-	t->n_fds = 0;
-	t->size = recvmsg(b, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	if (t->size <= 0)
-		return false;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (!cmsg)
-		return true;
-	t->n_fds = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	memcpy(t->fds, CMSG_DATA(cmsg), t->n_fds * sizeof(int));
-	return true;
-}
-
-static bool put_message(int a, const struct taken *t)
-{
-	char control[CMSG_SPACE(sizeof(t->fds))] = {};
-	struct iovec iov = { (void *)t->payload, (size_t)t->size };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control,
-			      .msg_controllen =
-				      CMSG_SPACE(t->n_fds * sizeof(int)) };
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(t->n_fds * sizeof(int));
-	memcpy(CMSG_DATA(cmsg), t->fds, t->n_fds * sizeof(int));
-	return sendmsg(a, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == t->size;
-}
-
-/* Take all messages; the first has end A and the identity. */
-static size_t take_all(int b, struct taken **ret_messages)
-{
-	struct taken *messages = calloc(64, sizeof(*messages));
-	size_t n = 0;
-
-	MUST(messages != NULL);
-	while (n < 64 && take_message(b, &messages[n]))
-		n++;
-	MUST(n >= 2 && messages[0].n_fds == 2);
-	*ret_messages = messages;
-	return n;
-}
-
-static void put_back(int a, const struct taken *messages, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		MUST(put_message(a, &messages[i]));
-}
-
-static void close_taken(const struct taken *messages, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < messages[i].n_fds; k++)
-			close(messages[i].fds[k]);
-}
-
 static void drain(int b)
 {
 	struct taken *messages;
-	size_t n = take_all(b, &messages);
+	size_t n = spoil_take_all(b, &messages);
 
-	close_taken(messages, n);
+	spoil_close(messages, n);
 	free(messages);
 }
 
@@ -167,9 +93,9 @@ static void take_mutex(int identity)
 static void hold_mutex(int b)
 {
 	struct taken *messages;
-	size_t n = take_all(b, &messages);
+	size_t n = spoil_take_all(b, &messages);
 
-	put_back(messages[0].fds[0], messages, n);
+	spoil_put_back(messages[0].fds[0], messages, n);
 	take_mutex(messages[0].fds[1]);
 	free(messages);
 }
@@ -177,10 +103,10 @@ static void hold_mutex(int b)
 static void block(int b)
 {
 	struct taken *messages, garbage = { .size = 4096 };
-	size_t n = take_all(b, &messages);
+	size_t n = spoil_take_all(b, &messages);
 	int a = messages[0].fds[0];
 
-	put_back(a, messages, n);
+	spoil_put_back(a, messages, n);
 	take_mutex(messages[0].fds[1]);
 	while (garbage.size) {
 		while (send(a, garbage.payload, (size_t)garbage.size,
@@ -224,24 +150,11 @@ static int forge_identity(int identity)
 static void rename_itself(int b)
 {
 	struct taken *messages;
-	size_t n = take_all(b, &messages);
+	size_t n = spoil_take_all(b, &messages);
 
 	messages[0].fds[1] = forge_identity(messages[0].fds[1]);
-	put_back(messages[0].fds[0], messages, n);
-	close_taken(messages, n);
-	free(messages);
-}
-
-/* The second message has the leases; unlock the first disk. */
-static void unlock_first(int b)
-{
-	struct flock lock = { .l_type = F_UNLCK, .l_start = 0, .l_len = 1 };
-	struct taken *messages;
-	size_t n = take_all(b, &messages);
-
-	put_back(messages[0].fds[0], messages, n);
-	MUST(!fcntl(messages[1].fds[0], F_OFD_SETLK, &lock));
-	close_taken(messages, n);
+	spoil_put_back(messages[0].fds[0], messages, n);
+	spoil_close(messages, n);
 	free(messages);
 }
 
@@ -413,7 +326,8 @@ static void test_a_lock_that_the_guest_dropped_is_not_claimed(void **state)
 {
 	struct glk_context *context = guest_context();
 	struct disks disks = disks_new("dropped", 2);
-	struct spoiler s = { guest_uuid(6), "dropped", &disks, unlock_first };
+	struct spoiler s = { guest_uuid(6), "dropped", &disks,
+			     spoil_first_lock };
 	const struct glk_guest_info *info = NULL;
 	const struct glk_lease_info *lease;
 	struct glk_guest *guest = NULL;

@@ -40,6 +40,7 @@ static void a_disk_is_a_path_and_its_flags(void **state)
 	expect_disk("a,shared,readonly", "a",
 		    GLK_DISK_SHARED | GLK_DISK_READONLY);
 	expect_disk("a,readonly,readonly", "a", GLK_DISK_READONLY);
+	expect_disk("a,lease", "a", GLK_DISK_LEASE);
 	expect_disk(" a b\n", " a b\n", 0);
 }
 
@@ -75,12 +76,12 @@ static void a_trailing_comma_is_refused(void **state)
 static void an_unknown_flag_is_refused_and_says_what_may_be(void **state)
 {
 	(void)state;
-	refuse_disk("a,b.img", "only shared and readonly");
-	refuse_disk("a,share", "only shared and readonly");
-	refuse_disk("a,sharedd", "only shared and readonly");
-	refuse_disk("a,SHARED", "only shared and readonly");
-	refuse_disk("a,shared=on", "only shared and readonly");
-	refuse_disk("a, shared", "only shared and readonly");
+	refuse_disk("a,b.img", "only shared, readonly and lease");
+	refuse_disk("a,share", "only shared, readonly and lease");
+	refuse_disk("a,sharedd", "only shared, readonly and lease");
+	refuse_disk("a,SHARED", "only shared, readonly and lease");
+	refuse_disk("a,shared=on", "only shared, readonly and lease");
+	refuse_disk("a, shared", "only shared, readonly and lease");
 }
 
 static void expect_list(const char *data, size_t len, char delimiter,

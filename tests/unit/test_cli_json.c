@@ -31,12 +31,13 @@ static const struct glk_lease_info lease = {
 	.held = 1,
 	.same_file = 1,
 	.since = MOMENT,
+	.role = GLK_ROLE_INCOMING,
 };
 
 static const char lease_text[] =
 	"{\"path\": \"/vm/a.img\", \"type\": \"file\", \"mode\": \"shared\", "
 	"\"scope\": \"host\", \"held\": true, \"same_file\": true, "
-	"\"since\": \"" MOMENT_TEXT "\"}";
+	"\"since\": \"" MOMENT_TEXT "\", \"role\": \"incoming\"}";
 
 static void a_lease_has_the_fields_of_the_contract(void **state)
 {
@@ -57,6 +58,7 @@ static void a_guest_has_the_fields_of_the_contract(void **state)
 		.holder = GLK_HOLDER_GUEST,
 		.uid = 1000,
 		.started = MOMENT,
+		.epoch = 3,
 		.leases = &lease,
 		.n_leases = 1,
 	};
@@ -67,7 +69,7 @@ static void a_guest_has_the_fields_of_the_contract(void **state)
 		 "{\"uuid\": \"67073eed-f57d-56d9-8782-704cd33325ea\", "
 		 "\"name\": \"web1\", \"id\": 7, \"pid\": 123, "
 		 "\"holder\": \"guest\", \"uid\": 1000, \"started\": \"%s\", "
-		 "\"leases\": [%s]}\n",
+		 "\"epoch\": 3, \"leases\": [%s]}\n",
 		 MOMENT_TEXT, lease_text);
 	expect(json_guest(&g), want);
 }
@@ -89,6 +91,7 @@ static void what_is_not_there_is_null_or_left_out(void **state)
 	       "{\"uuid\": \"67073eed-f57d-56d9-8782-704cd33325ea\", "
 	       "\"name\": null, \"id\": null, \"pid\": 123, "
 	       "\"holder\": \"keeper\", \"uid\": 0, \"started\": null, "
+	       "\"epoch\": 0, "
 	       "\"leases\": [], \"garbled\": 2, \"error\": \"timeout\"}\n");
 }
 
@@ -179,6 +182,7 @@ static void numbers_that_name_nothing_are_unknown(void **state)
 	assert_string_equal(lease_type_name(-1), "unknown");
 	assert_string_equal(lease_mode_name(2), "unknown");
 	assert_string_equal(lease_scope_name(5), "unknown");
+	assert_string_equal(lease_role_name(6), "unknown");
 	assert_string_equal(lease_scope_name(GLK_SCOPE_CLUSTER), "cluster");
 	assert_string_equal(lease_scope_name(GLK_SCOPE_SERVER), "server");
 	assert_string_equal(lease_scope_name(GLK_SCOPE_NODE), "node");

@@ -9,7 +9,8 @@ static const struct syntax run_like = {
 	.name = "run",
 	.options = OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |
 		   OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-		   OPTION_LOCKSPACE | OPTION_WAIT | OPTION_JSON | OPTION_QUIET,
+		   OPTION_LOCKSPACE | OPTION_WAIT | OPTION_JSON | OPTION_QUIET |
+		   OPTION_INCOMING | OPTION_EPOCH | OPTION_TAG | OPTION_VM,
 	.min_args = 1,
 	.max_args = ARGS_MANY,
 	.command = true,
@@ -18,6 +19,12 @@ static const struct syntax run_like = {
 static const struct syntax ls_like = {
 	.name = "ls",
 	.options = OPTION_JSON | OPTION_QUIET,
+	.max_args = 1,
+};
+
+static const struct syntax cancel_like = {
+	.name = "cancel",
+	.options = OPTION_SIDE | OPTION_TIMEOUT,
 	.max_args = 1,
 };
 
@@ -194,10 +201,105 @@ static void later_work_is_refused_and_says_so(void **state)
 	(void)state;
 	refuse(&run_like, WORDS("--wait", "5", "x"), -EOPNOTSUPP,
 	       "--wait is not in this version");
-	refuse(&run_like, WORDS("--lease", "k", "x"), -EOPNOTSUPP,
-	       "--lease is not in this version");
-	refuse(&run_like, WORDS("--lockspace", "/d", "x"), -EOPNOTSUPP,
-	       "--lockspace is not in this version");
+}
+
+static void a_migrated_guest_has_an_epoch_and_a_tag(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&run_like, &o,
+			       WORDS("--incoming", "--epoch",
+				     "18446744073709551615", "--tag",
+				     "FFffffffffffffff", "x")),
+			 0);
+	assert_true(o.incoming);
+	assert_true(o.epoch == UINT64_MAX && o.tag == UINT64_MAX);
+	options_done(&o);
+	refuse(&run_like, WORDS("--epoch", "18446744073709551616", "x"),
+	       -EINVAL,
+	       "--epoch '18446744073709551616' is not a number from 0 to "
+	       "2^64 - 1");
+	refuse(&run_like, WORDS("--epoch", "-1", "x"), -EINVAL,
+	       "--epoch '-1' is not a number from 0 to 2^64 - 1");
+}
+
+static void a_tag_is_a_hexadecimal_number(void **state)
+{
+	static const char *const bad[] = {
+		"", "g", "0x1", "-1", " 1", "11111111111111111",
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(parse(&run_like, &o,
+				       WORDS("--tag", bad[i], "x")),
+				 -EINVAL);
+		assert_non_null(strstr(o.complaint, "hexadecimal digits"));
+		options_done(&o);
+	}
+	refuse(&run_like, WORDS("--tag", "000", "x"), -EINVAL, "--tag is 0");
+	assert_int_equal(parse(&run_like, &o, WORDS("--tag", "1aB", "x")), 0);
+	assert_int_equal(o.tag, 0x1ab);
+	options_done(&o);
+}
+
+static void a_side_is_one_of_two(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&cancel_like, &o, WORDS("web1")), 0);
+	assert_int_equal(o.side, SIDE_ANY);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o, WORDS("--side", "source")), 0);
+	assert_int_equal(o.side, SIDE_SOURCE);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o,
+			       WORDS("--side", "destination")),
+			 0);
+	assert_int_equal(o.side, SIDE_DESTINATION);
+	options_done(&o);
+	refuse(&cancel_like, WORDS("--side", "both"), -EINVAL,
+	       "--side 'both' is not source or destination");
+}
+
+static void a_time_limit_is_in_seconds(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&cancel_like, &o, WORDS("web1")), 0);
+	assert_int_equal(o.timeout, -1);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o, WORDS("--timeout", "0")), 0);
+	assert_int_equal(o.timeout, 0);
+	options_done(&o);
+	assert_int_equal(parse(&cancel_like, &o, WORDS("--timeout", "4294967")),
+			 0);
+	assert_int_equal(o.timeout, 4294967);
+	options_done(&o);
+	refuse(&cancel_like, WORDS("--timeout", "4294968"), -EINVAL,
+	       "--timeout '4294968' is not a number of seconds from 0 to "
+	       "4294967");
+	refuse(&cancel_like, WORDS("--timeout", "1.5"), -EINVAL,
+	       "--timeout '1.5' is not a number of seconds from 0 to 4294967");
+}
+
+static void the_words_of_a_second_call_add_to_the_first(void **state)
+{
+	struct options o;
+	char *argv[] = { (char *)"cancel", (char *)"--side", (char *)"source",
+			 NULL };
+
+	(void)state;
+	assert_int_equal(parse(&run_like, &o, WORDS("--json", "x")), 0);
+	assert_int_equal(options_parse(&cancel_like, 3, argv, &o), 0);
+	assert_true(o.json);
+	assert_int_equal(o.side, SIDE_SOURCE);
+	assert_int_equal(o.n_args, 0);
+	options_done(&o);
 }
 
 static void the_number_of_arguments_is_checked(void **state)
@@ -322,6 +424,11 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_uuid_is_checked_before_anything_is_locked),
 	cmocka_unit_test(a_bad_disk_is_quoted_with_the_reason),
 	cmocka_unit_test(later_work_is_refused_and_says_so),
+	cmocka_unit_test(a_migrated_guest_has_an_epoch_and_a_tag),
+	cmocka_unit_test(a_tag_is_a_hexadecimal_number),
+	cmocka_unit_test(a_side_is_one_of_two),
+	cmocka_unit_test(a_time_limit_is_in_seconds),
+	cmocka_unit_test(the_words_of_a_second_call_add_to_the_first),
 	cmocka_unit_test(the_number_of_arguments_is_checked),
 	cmocka_unit_test(json_counts_even_after_a_mistake),
 	cmocka_unit_test(help_wins_over_mistakes),

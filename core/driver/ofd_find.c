@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/driver/ofd.h"
+
+#include "core/base/util.h"
+#include "core/driver/process.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+/*
+ * To find a guest that somebody else has started: the supervisor, by our tag,
+ * or an earlier management process, by its uuid. All that is known of it comes
+ * from the kernel. That its pid is not another process by now is made sure
+ * below us: adoption pins the process with a pidfd, reads its start time, and
+ * then takes the capsule out of that very process, or finds none.
+ */
+
+static bool is_same_path(const char *a, const char *b)
+{
+	for (; *a && *a == *b; a++, b++)
+		;
+	return *a == *b;
+}
+
+/* By file; or by name, if the file is gone or cannot be looked at. */
+static const struct glk_lease_info *find_lease(
+	const struct glk_guest_info *info, const struct glk_resource *resource)
+{
+	struct stat st = {};
+	bool is_there = !stat(resource->path, &st);
+
+	for (size_t i = 0; i < info->n_leases; i++) {
+		const struct glk_lease_info *lease = &info->leases[i];
+
+		if (is_there && lease->dev == st.st_dev &&
+		    lease->ino == st.st_ino)
+			return lease;
+	}
+	for (size_t i = 0; i < info->n_leases; i++)
+		if (is_same_path(info->leases[i].path, resource->path))
+			return &info->leases[i];
+	return NULL;
+}
+
+static bool is_lost(const struct glk_lease_info *lease)
+{
+	return !lease->held && lease->role == GLK_ROLE_NONE;
+}
+
+static bool has_all(const struct glk_guest_info *info,
+		    const struct glk_resource *resources, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct glk_lease_info *lease =
+			find_lease(info, &resources[i]);
+
+		if (!lease || is_lost(lease))
+			return false;
+	}
+	return true;
+}
+
+/* The supervisor, if it is known by pid, has ended before it was found. */
+static int not_yet(const struct ofd *ofd)
+{
+	if (!ofd->config.pid || process_lives(ofd->config.pid))
+		return -EAGAIN;
+	return glk_context_explain(ofd->context, -ESRCH,
+				   "the supervisor, process %d, has ended",
+				   (int)ofd->config.pid);
+}
+
+int ofd_supervised(void *state, const struct glk_resource *resources, size_t n,
+		   pid_t *ret_pid)
+{
+	struct ofd *ofd = state;
+	const struct glk_guest_info *info = NULL;
+	int r = 0;
+
+	if (!ofd->guest)
+		r = ofd_select_tagged(ofd);
+	if (r)
+		return r == -ESRCH ? not_yet(ofd) : r;
+	r = glk_guest_info(ofd->guest, &info);
+	if (r)
+		return r;
+	if (!has_all(info, resources, n))
+		return -EAGAIN;
+	*ret_pid = info->pid;
+	ofd->list = fd_close(ofd->list);
+	return 0;
+}
+
+/* On one host, both ends of a migration have this uuid. */
+static int select_guest(struct ofd *ofd)
+{
+	struct glk_selection selection = { .who = ofd->config.uuid };
+	struct glk_guest *guest = NULL;
+	char pid[16];
+	int r;
+
+	r = glk_guest_select(ofd->context, &selection, &guest);
+	if (r == -ENOTUNIQ && ofd->config.pid) {
+		snprintf(pid, sizeof(pid), "%d", (int)ofd->config.pid);
+		selection.who = pid;
+		r = glk_guest_select(ofd->context, &selection, &guest);
+	}
+	if (r)
+		return r;
+	glk_guest_free(ofd->guest);
+	ofd->guest = guest;
+	return 0;
+}
+
+static int check_identity(struct ofd *ofd, const struct glk_guest_info *info)
+{
+	const struct glk_guest_config *want = &ofd->config;
+
+	if (!is_same_path(info->uuid, want->uuid))
+		return glk_context_explain(ofd->context, -ESRCH,
+					   "process %d is guest %s",
+					   (int)info->pid, info->uuid);
+	if (want->pid && info->pid != want->pid)
+		return glk_context_explain(ofd->context, -ESRCH,
+					   "guest %s is process %d, not %d",
+					   info->uuid, (int)info->pid,
+					   (int)want->pid);
+	if (want->epoch && info->epoch != want->epoch)
+		return glk_context_explain(
+			ofd->context, -ESTALE,
+			"guest %s is of epoch %llu, not %llu", info->uuid,
+			(unsigned long long)info->epoch,
+			(unsigned long long)want->epoch);
+	return 0;
+}
+
+/* Return: how many are lost, or -ENOMEM. */
+static int look_at_leases(const struct glk_guest_info *info,
+			  struct glk_driver_finding *finding)
+{
+	int lost = 0, r = 0;
+
+	for (size_t i = 0; i < info->n_leases && !r; i++) {
+		const struct glk_lease_info *lease = &info->leases[i];
+
+		finding->roles |= 1U << lease->role;
+		lost += is_lost(lease);
+		if (is_lost(lease))
+			r = finding->drift(finding, GLK_DRIFT_LOST,
+					   lease->path);
+		else if (!lease->same_file)
+			r = finding->drift(finding, GLK_DRIFT_REPLACED,
+					   lease->path);
+	}
+	return r ? r : lost;
+}
+
+static int look_for_expected(const struct glk_guest_info *info,
+			     struct glk_driver_finding *finding)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < finding->n_expected && !r; i++)
+		if (!find_lease(info, &finding->expected[i]))
+			r = finding->drift(finding, GLK_DRIFT_MISSING,
+					   finding->expected[i].path);
+	return r;
+}
+
+int ofd_attach(void *state, struct glk_driver_finding *finding)
+{
+	struct ofd *ofd = state;
+	const struct glk_guest_info *info = NULL;
+	int lost, r;
+
+	r = select_guest(ofd);
+	if (!r)
+		r = glk_guest_info(ofd->guest, &info);
+	if (!r)
+		r = check_identity(ofd, info);
+	if (r)
+		return r;
+	finding->pid = info->pid;
+	lost = look_at_leases(info, finding);
+	r = lost < 0 ? lost : look_for_expected(info, finding);
+	if (r)
+		return ofd_no_memory(ofd);
+	if (lost)
+		return glk_context_explain(
+			ofd->context, -ENOLCK,
+			"guest %s runs without %d of its locks", info->uuid,
+			lost);
+	return 0;
+}
