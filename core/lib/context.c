@@ -93,8 +93,8 @@ void *context_scratch(struct glk_context *context, size_t n, size_t size)
 }
 
 /* The arguments may be of the message that it replaces. */
-static void set_message(struct glk_context *context, const char *format,
-			va_list args)
+static _printf_(2, 0) void set_message(struct glk_context *context,
+				       const char *format, va_list args)
 {
 	char *text = NULL;
 
