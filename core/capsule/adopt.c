@@ -173,17 +173,19 @@ static bool found_one(void *arg, uint32_t ino, pid_t pid, int fd)
 	return ++s->n == FINDS_MAX;
 }
 
-/* The guest rather than its children, and anybody rather than ourselves. */
+/* The guest rather than its children, either rather than who is only reading,
+   and anybody rather than ourselves. */
 static size_t choose(const struct search *s, pid_t hint)
 {
 	uint64_t first = UINT64_MAX, start;
 	size_t best = 0;
 
-	for (size_t i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < s->n && s->n > 1; i++) {
 		if (s->finds[i].pid == hint)
 			return i;
 		if (s->finds[i].pid == getpid() ||
-		    proc_start_time(s->finds[i].pid, &start) || start >= first)
+		    proc_start_time(s->finds[i].pid, &start) ||
+		    start >= first || reader_is(s->finds[i].pid))
 			continue;
 		first = start;
 		best = i;
@@ -191,12 +193,26 @@ static size_t choose(const struct search *s, pid_t hint)
 	return best;
 }
 
+/* A reader that had it when we saw it may have given it back. */
+static int try_finds(struct capsule *c, struct search *s, pid_t hint,
+		     int *ret_b)
+{
+	int r = CAPSULE_E_GONE;
+
+	while (r == CAPSULE_E_GONE && s->n) {
+		size_t i = choose(s, hint);
+
+		r = pin_and_borrow(c, s->finds[i].pid, s->finds[i].fd, ret_b);
+		s->finds[i] = s->finds[--s->n];
+	}
+	return r;
+}
+
 /* One walk. Return: as pin_and_borrow(), or CAPSULE_E_BUSY. */
 static int search_b(struct capsule *c, const struct capsule_entry *entry,
 		    uint64_t deadline, int *ret_b)
 {
 	struct search s = { .n = 0 };
-	size_t i;
 	int r;
 
 	r = proc_find_socket(&entry->ino, 1, deadline, found_one, &s);
@@ -206,10 +222,7 @@ static int search_b(struct capsule *c, const struct capsule_entry *entry,
 		return CAPSULE_E_BUSY;
 	if (r && r != -ETIME)
 		return r;
-	if (!s.n)
-		return CAPSULE_E_GONE;
-	i = choose(&s, entry->hint_pid);
-	return pin_and_borrow(c, s.finds[i].pid, s.finds[i].fd, ret_b);
+	return try_finds(c, &s, entry->hint_pid, ret_b);
 }
 
 /* May we hope to see its holder in /proc? */

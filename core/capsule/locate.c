@@ -3,6 +3,7 @@
 
 #include "core/base/util.h"
 #include "core/capsule/proc.h"
+#include "core/capsule/reader.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +15,11 @@
  * hint, and one walk for all that were not there.
  *
  * Of several processes that have a socket open, the guest is meant rather than
- * its children, so the first to be born, and anybody rather than ourselves. A
- * process that is seen may be gone at the next moment, or be another one:
- * capsule_adopt() pins it and looks again. One that moves while we walk may be
- * missed, so those that were not found are looked for a few times.
+ * its children, so the first to be born; not who is only reading it, who may be
+ * older; and anybody rather than ourselves. A process that is seen may be gone
+ * at the next moment, or be another one: capsule_adopt() pins it and looks
+ * again. One that moves while we walk may be missed, so those that were not
+ * found are looked for a few times.
  */
 
 #define ROUNDS 3
@@ -66,7 +68,11 @@ static bool consider(void *arg, uint32_t ino, pid_t pid, int fd)
 	m = bsearch(&key, l->missing, l->n, sizeof(key), compare_missing);
 	if (!m || (pid != getpid() && proc_start_time(pid, &start)))
 		return false;
-	if (start < m->start) {
+	/* Only where there is a choice: it costs a walk over its table. */
+	if (m->start < UINT64_MAX - 1 && reader_is(pid))
+		return false;
+	if (start < m->start ||
+	    (start < UINT64_MAX - 1 && reader_is(m->entry->hint_pid))) {
 		m->start = start;
 		m->entry->hint_pid = pid;
 		m->entry->hint_fd = fd;

@@ -96,7 +96,7 @@ static void steal(int me, theft fn)
 				atomic_fetch_add(&world->thieves[me].thefts, 1);
 		}
 		atomic_store(&world->thieves[me].busy, false);
-		usleep(before & 1 ? 20 : 200);
+		usleep(before & 1 ? 100 : 200);
 	}
 }
 

@@ -4,12 +4,14 @@
 
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "core/capsule/reader.h"
 
 #include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 /*
  * The linker sends the library's capsule_list() here (--wrap), so that one of
@@ -515,6 +517,66 @@ static void nobody_adopts_a_guest_of_roots(void **state)
 	process_end(pid);
 }
 
+struct old_reader {
+	struct channel guest, fd, ready;
+};
+
+/* Has the capsule open as whoever lists it has it for a moment. */
+static int read_for_ever(void *arg)
+{
+	struct old_reader *reader = arg;
+	pid_t pid = channel_hear(&reader->guest);
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	MUST(reader_mark() > 0);
+	MUST(syscall(SYS_pidfd_getfd, pidfd, channel_hear(&reader->fd), 0) >=
+	     0);
+	channel_tell(&reader->ready, 0);
+	guest_live();
+	return 0;
+}
+
+static void who_only_reads_is_not_the_guest_though_it_is_older(void **state)
+{
+	struct old_reader reader = { channel_new(), channel_new(),
+				     channel_new() };
+	struct glk_context *mine = guest_context();
+	const struct glk_guest_info *info = NULL;
+	pid_t pid = process_start(read_for_ever, &reader), pids[2];
+	struct glk_guest *guest = NULL, *other;
+	int fd;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		other = guest_describe(mine, GLK_HOLDER_GUEST, guest_uuid(77),
+				       guest_name("read"));
+		MUST_EQUAL(glk_guest_acquire(other), 0);
+		fd = glk_guest_fd(other);
+		usleep(20000); /* a tick, so that it is the younger one */
+		pids[i] = guest_fork(other);
+	}
+	channel_tell(&reader.guest, pids[1]);
+	channel_tell(&reader.fd, fd);
+	assert_int_equal(channel_hear(&reader.ready), 0);
+	for (int i = 1; i >= 0; i--) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "%d", (int)pids[1]);
+		assert_int_equal(glk_guest_adopt(mine, text, &guest), 0);
+		assert_int_equal(glk_guest_info(guest, &info), 0);
+		assert_int_equal(info->pid, pids[1]);
+		glk_guest_free(guest);
+		if (i)
+			process_end(pids[0]);
+	}
+	process_end(pids[1]);
+	process_end(pid);
+	channel_free(&reader.guest);
+	channel_free(&reader.fd);
+	channel_free(&reader.ready);
+	glk_context_free(mine);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -535,6 +597,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(nonsense_selects_nobody),
 	TEST(a_guest_of_another_user_is_not_adopted),
 	TEST(nobody_adopts_a_guest_of_roots),
+	TEST(who_only_reads_is_not_the_guest_though_it_is_older),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)
