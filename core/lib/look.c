@@ -12,10 +12,10 @@
  * of them has moved: its name is of a process that is gone. One walk over /proc
  * finds them all, and what it has found is kept for the looks that follow.
  *
- * Nobody relies on it: where a guest is not any more, capsule_adopt() walks. The
- * first guest that has moved is left to that, so a command that looks for one
- * guest does not look for all. Whoever cannot have the memory at once, as after
- * a fork amid another thread's look, does without.
+ * Nobody relies on it: where a guest is not any more, capsule_adopt() walks.
+ * The first guest that has moved is left to that, so a command that looks for
+ * one guest does not look for all. Whoever cannot have the memory at once, as
+ * after a fork amid another thread's look, does without.
  */
 static struct memory {
 	pthread_mutex_t mutex;

@@ -84,8 +84,9 @@ struct glk_driver_table {
 	   has ended. */
 	int (*child)(void *state, pid_t *ret_pid);
 
-	/* GLK_CAN_SUPERVISE: path and arguments, NULL-terminated, all of it from
-	   malloc(3). Without resources it is asked for the path. */
+	/* GLK_CAN_SUPERVISE: path and arguments, NULL-terminated, each from
+	   malloc(3), as the array is. Without resources it is asked for the
+	   path. */
 	int (*supervisor)(void *state, const struct glk_resource *resources,
 			  size_t n, char ***ret_argv);
 	/* Has the supervisor taken these? Return: -EAGAIN if not yet; -ESRCH if

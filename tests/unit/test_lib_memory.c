@@ -353,6 +353,121 @@ static void holders_are_told_or_not(void **state)
 
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
+/* What a manager does with what it holds for a guest; it is freed however far
+   it came. */
+static int manage(int mode, int (*fn)(struct glk_manager *manager))
+{
+	const struct glk_resource two[] = {
+		{ GLK_RESOURCE_DISK, disks.items[0].path, 0 },
+		{ GLK_RESOURCE_DISK, disks.items[1].path, 0 },
+	};
+	struct glk_manager *manager = NULL;
+	struct glk_driver *driver = NULL;
+	int r = glk_driver_load("ofd", &driver);
+
+	if (!r)
+		r = glk_manager_new(driver, GLK_OBJECT_DOMAIN, mode, &manager);
+	if (!r)
+		r = glk_manager_set(manager, "uuid", guest_uuid(35));
+	if (!r)
+		r = glk_manager_set(manager, "name", "memory");
+	if (!r)
+		r = glk_manager_set(manager, "lockspace", "/unused");
+	if (!r)
+		r = glk_manager_register(manager, two, 1);
+	if (!r)
+		r = glk_manager_register(manager, two + 1, 1);
+	if (!r)
+		r = fn(manager);
+	if (!driver)
+		assert_string_equal(glk_driver_message(), "out of memory");
+	glk_manager_free(manager);
+	glk_driver_unload(driver);
+	return r;
+}
+
+static int take_and_plug(struct glk_manager *manager)
+{
+	const struct glk_resource more = { GLK_RESOURCE_DISK,
+					   disks.items[2].path, 0 };
+	int r = glk_manager_acquire(manager);
+
+	assert_int_equal(disks_locked(&disks), r ? 0 : 2);
+	if (r) {
+		assert_string_equal(glk_manager_state(manager), "new");
+		return r;
+	}
+	r = glk_manager_acquire_resources(manager, &more, 1);
+	assert_int_equal(disks_locked(&disks), r ? 2 : 3);
+	if (!r)
+		r = glk_manager_release_resources(manager, &more, 1);
+	return r;
+}
+
+static int manage_start(void)
+{
+	return manage(GLK_MANAGER_START, take_and_plug);
+}
+
+static void a_manager_takes_all_or_nothing(void **state)
+{
+	(void)state;
+	each_may_fail(manage_start, 0);
+}
+
+static int supervise(struct glk_manager *manager)
+{
+	char *const *argv = NULL;
+	const char *path = NULL;
+	int argc = 0, r;
+
+	r = glk_manager_supervisor_path(manager, &path);
+	if (r)
+		assert_null(path);
+	if (!r)
+		r = glk_manager_supervisor_args(manager, &argv, &argc);
+	assert_string_equal(glk_manager_state(manager),
+			    r ? "new" : "supervised");
+	return r;
+}
+
+static int manage_supervised(void)
+{
+	return manage(GLK_MANAGER_START, supervise);
+}
+
+static void a_supervisor_gets_all_words_or_none(void **state)
+{
+	(void)state;
+	each_may_fail(manage_supervised, 0);
+}
+
+static int find_with_drift(struct glk_manager *manager)
+{
+	const struct glk_drift *drift = NULL;
+	pid_t pid = 0;
+	int r = glk_manager_child(manager, &pid);
+
+	assert_string_equal(glk_manager_state(manager), r ? "new" : "running");
+	if (!r)
+		assert_int_equal(glk_manager_drift(manager, &drift), 2);
+	return r;
+}
+
+static int manage_attach(void)
+{
+	return manage(GLK_MANAGER_ATTACH, find_with_drift);
+}
+
+static void a_guest_is_found_with_all_of_its_drift_or_not(void **state)
+{
+	struct kit_guest g = kit_run(context, 35, held, 0);
+
+	(void)state;
+	each_may_fail(manage_attach, 0);
+	kit_end(&g);
+}
+
 static const struct CMUnitTest tests[] = {
 	TEST(a_context_is_opened_or_not),
 	TEST(a_guest_is_acquired_as_a_whole_or_not),
@@ -364,6 +479,9 @@ static const struct CMUnitTest tests[] = {
 	TEST(what_is_held_is_never_taken),
 	TEST(a_guest_that_lives_is_waited_for_in_vain),
 	TEST(holders_are_told_or_not),
+	TEST(a_manager_takes_all_or_nothing),
+	TEST(a_supervisor_gets_all_words_or_none),
+	TEST(a_guest_is_found_with_all_of_its_drift_or_not),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

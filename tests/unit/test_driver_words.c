@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/driver/ofd.h"
+#include "tests/lib/test.h"
+
+#include "core/base/util.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+
+#define UUID "7e57da7a-0001-4000-8000-00000000000a"
+
+static struct glk_context *context;
+
+static int start(void **state)
+{
+	(void)state;
+	return glk_context_new(&context);
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	glk_context_free(context);
+	return 0;
+}
+
+static struct ofd guest(int mode)
+{
+	struct ofd ofd = { .context = context,
+			   .mode = mode,
+			   .config = GLK_GUEST_CONFIG_INIT,
+			   .list = -1 };
+
+	ofd.config.uuid = UUID;
+	ofd.config.tag = 0xabc;
+	return ofd;
+}
+
+static size_t free_words(char **words)
+{
+	size_t n = 0;
+
+	for (; words[n]; n++)
+		free(words[n]);
+	free(words);
+	return n;
+}
+
+static void assert_words(struct ofd *ofd, const struct glk_resource *resources,
+			 size_t n, const char *expected)
+{
+	char text[4096] = "", **words = NULL;
+	size_t len = 0;
+
+	assert_int_equal(ofd_supervisor(ofd, resources, n, &words), 0);
+	for (size_t i = 1; words[i]; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s",
+					i > 1 ? " " : "", words[i]);
+	assert_string_equal(text, expected);
+	free_words(words);
+}
+
+static void the_words_say_who_the_guest_is(void **state)
+{
+	struct ofd ofd = guest(GLK_MANAGER_START);
+
+	(void)state;
+	assert_words(&ofd, NULL, 0,
+		     "run --uuid " UUID " --tag 0000000000000abc --");
+	ofd = guest(GLK_MANAGER_MIGRATE);
+	ofd.config.name = "web 1";
+	ofd.config.id = 0;
+	ofd.config.epoch = 7;
+	assert_words(&ofd, NULL, 0,
+		     "run --uuid " UUID " --name web 1 --id 0 --epoch 7 "
+		     "--tag 0000000000000abc --incoming --");
+}
+
+static void each_disk_is_a_specification(void **state)
+{
+	const struct glk_resource resources[] = {
+		{ GLK_RESOURCE_DISK, "/a,b", 0 },
+		{ GLK_RESOURCE_DISK, "/s", GLK_DISK_SHARED },
+		{ GLK_RESOURCE_DISK, "/r", GLK_DISK_READONLY },
+		{ GLK_RESOURCE_LEASE, "/l/k", GLK_DISK_SHARED },
+		{ GLK_RESOURCE_DISK, "here", 0 },
+	};
+	struct ofd ofd = guest(GLK_MANAGER_START);
+
+	(void)state;
+	assert_int_equal(chdir("/"), 0);
+	assert_words(&ofd, resources, ARRAY_SIZE(resources),
+		     "run --uuid " UUID " --tag 0000000000000abc "
+		     "--disk /a,,b --disk /s,shared --disk /r,readonly "
+		     "--disk /l/k,shared,lease --disk /here --");
+	assert_int_equal(chdir("/proc"), 0);
+	assert_words(&ofd, resources + 4, 1,
+		     "run --uuid " UUID " --tag 0000000000000abc "
+		     "--disk /proc/here --");
+}
+
+static void the_command_is_the_installed_one_or_the_one_that_is_set(
+	void **state)
+{
+	struct ofd ofd = guest(GLK_MANAGER_START);
+	char **words = NULL;
+
+	(void)state;
+	unsetenv("GUESTLOCK_COMMAND");
+	assert_int_equal(ofd_supervisor(&ofd, NULL, 0, &words), 0);
+	assert_non_null(strstr(words[0], "/bin/guestlock"));
+	free_words(words);
+	setenv("GUESTLOCK_COMMAND", "/mine", 1);
+	assert_int_equal(ofd_supervisor(&ofd, NULL, 0, &words), 0);
+	assert_string_equal(words[0], "/mine");
+	free_words(words);
+}
+
+/* What the named file holds is what would have stood there. */
+static void assert_listed(struct ofd *ofd, const struct glk_resource *resource,
+			  size_t n)
+{
+	_cleanup_(freep) char *text = malloc(n * (PATH_MAX + 16));
+	char **words = NULL, proc[64];
+	size_t len = 0, records = 0;
+	ssize_t got;
+	int fd;
+
+	assert_non_null(text);
+	assert_int_equal(ofd_supervisor(ofd, resource, n, &words), 0);
+	assert_string_equal(words[6], "--args-from");
+	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)getpid(),
+		 ofd->list);
+	assert_string_equal(words[7], proc);
+	assert_string_equal(words[8], "--");
+	assert_int_equal(free_words(words), 9);
+
+	fd = open(proc, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	while ((got = read(fd, text + len, 65536)) > 0)
+		len += (size_t)got;
+	assert_int_equal(got, 0);
+	close(fd);
+	for (size_t at = 0; at < len; records++) {
+		assert_string_equal(text + at, "--disk");
+		at += sizeof("--disk");
+		assert_string_equal(text + at, resource[records].path);
+		at += strlen(text + at) + 1;
+	}
+	assert_int_equal(records, n);
+}
+
+static void many_disks_are_named_in_a_sealed_file(void **state)
+{
+	struct glk_resource resources[101];
+	struct ofd ofd = guest(GLK_MANAGER_START);
+	unsigned fds = test_open_fds();
+	char **words = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(resources); i++)
+		resources[i] =
+			(struct glk_resource){ GLK_RESOURCE_DISK, "/d", 0 };
+	assert_int_equal(ofd_supervisor(&ofd, resources, 100, &words), 0);
+	assert_int_equal(free_words(words), 7 + 200);
+	assert_int_equal(ofd.list, -1);
+	assert_listed(&ofd, resources, 101);
+	assert_listed(&ofd, resources, 101);
+	assert_int_equal(test_open_fds(), fds + 1);
+	assert_int_equal(fcntl(ofd.list, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fcntl(ofd.list, F_GET_SEALS) &
+				 (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |
+				  F_SEAL_WRITE),
+			 F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |
+				 F_SEAL_WRITE);
+	assert_int_equal(write(ofd.list, "x", 1), -1);
+	close(ofd.list);
+}
+
+static void long_paths_are_named_in_a_sealed_file_too(void **state)
+{
+	struct glk_resource resources[17];
+	struct ofd ofd = guest(GLK_MANAGER_START);
+	char path[4000];
+
+	(void)state;
+	memset(path, 'p', sizeof(path) - 1);
+	path[0] = '/';
+	path[sizeof(path) - 1] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(resources); i++)
+		resources[i] =
+			(struct glk_resource){ GLK_RESOURCE_DISK, path, 0 };
+	assert_listed(&ofd, resources, ARRAY_SIZE(resources));
+	close(ofd.list);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test_setup_teardown(the_words_say_who_the_guest_is, start,
+					stop),
+	cmocka_unit_test_setup_teardown(each_disk_is_a_specification, start,
+					stop),
+	cmocka_unit_test_setup_teardown(
+		the_command_is_the_installed_one_or_the_one_that_is_set, start,
+		stop),
+	cmocka_unit_test_setup_teardown(many_disks_are_named_in_a_sealed_file,
+					start, stop),
+	cmocka_unit_test_setup_teardown(
+		long_paths_are_named_in_a_sealed_file_too, start, stop),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)
