@@ -94,11 +94,36 @@ def manager(who, disk, *command):
                             stderr=subprocess.PIPE)
 
 
+def opened(pid):
+    fds = "/proc/%d/fd" % pid
+    for fd in os.listdir(fds):
+        try:
+            yield os.readlink(os.path.join(fds, fd))
+        except FileNotFoundError:
+            pass  # closed meanwhile
+
+
+def hands_over(pid, who):
+    """The guest may speak before its manager has let go of the capsule."""
+    with open("/proc/net/unix") as f:
+        capsules = ["socket:[%s]" % line.split()[6] for line in f
+                    if "@guestlock/1/" + who in line]
+    assert capsules
+    end = time.monotonic() + SECONDS
+    while any(file in capsules for file in opened(pid)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def test_manager(folder):
     a = image(folder, "a")
-    first = manager(str(uuid.uuid4()), a, "sh", "-c", "echo $$; read line")
+    who = str(uuid.uuid4())
+    first = manager(who, a, "sh", "-c", "echo $$; read line")
     try:
         guest = int(first.stdout.readline())
+        assert hands_over(first.pid, who)
         assert not lockable(a)
 
         second = manager(str(uuid.uuid4()), a, "true")

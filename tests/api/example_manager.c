@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <guestlock.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -19,14 +20,20 @@ static int fail(struct glk_manager *manager)
 
 static int start(struct glk_manager *manager, char **command, pid_t *ret_pid)
 {
+	int r;
+
 	*ret_pid = fork();
 	if (*ret_pid == 0) {
 		if (glk_manager_inherit(manager) == 0)
 			execvp(command[0], command);
 		_exit(127);
 	}
-	/* From here on the locks live in the guest, and only there. */
-	return *ret_pid < 0 ? -1 : glk_manager_started(manager, *ret_pid);
+	if (*ret_pid < 0)
+		return -1;
+	/* From here on the locks live in the guest, and only there. A guest
+	   that has ended by now left them to us. */
+	r = glk_manager_started(manager, *ret_pid);
+	return r == -ESRCH ? 0 : r;
 }
 
 static int run(struct glk_manager *manager, char **argv)
