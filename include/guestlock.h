@@ -552,7 +552,8 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
  * @ret_n:		0 if nobody
  *
  * Opens the file for reading and takes no lock. Every holder that can be found
- * is named, several if it is shared; mode is the mode that it is held in.
+ * is named, several if it is shared; mode is the mode that it is held in. If it
+ * is held, and none can be found, one of GLK_CONFLICT_UNKNOWN stands for all.
  *
  * Return: 0; -EISDIR; -EOPNOTSUPP for what is not a regular file, which is not
  * opened then; -ETIME; or as open(2). Since: 0.1

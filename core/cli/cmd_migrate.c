@@ -34,7 +34,7 @@ static int fail_select(const struct cli *cli, int err, unsigned roles)
 	_cleanup_(freep) char *text = NULL;
 
 	if (err != -ENOTUNIQ || roles ||
-	    asprintf(&text, "%s; --side or the pid says which is meant",
+	    asprintf(&text, "%s, or --side",
 		     glk_context_message(cli->context)) < 0)
 		return cli_fail_context(cli, err);
 	return cli_fail(cli, err, text);

@@ -179,6 +179,18 @@ static int keep_roles(struct glk_context *context, unsigned roles,
 	return 0;
 }
 
+/* Of two sides of a migration, the uuid tells no more than the name does. */
+static bool one_uuid(const struct candidates *c)
+{
+	const struct uuid *uuid = &capsule_identity(c->v[0].capsule)->uuid;
+
+	for (size_t i = 1; i < c->n; i++)
+		if (memcmp(&capsule_identity(c->v[i].capsule)->uuid, uuid,
+			   sizeof(*uuid)))
+			return false;
+	return true;
+}
+
 static int report_none(struct glk_context *context, const struct selector *sel,
 		       const struct candidates *c)
 {
@@ -212,7 +224,7 @@ static int find(struct glk_context *context, const struct selector *sel,
 		return context_fail(context, -ENOTUNIQ,
 				    "%zu guests are called '%s': use the %s",
 				    c.n, quoted(sel->text),
-				    sel->is_uuid ? "pid" : "uuid");
+				    one_uuid(&c) ? "pid" : "uuid");
 	if (!c.n)
 		return report_none(context, sel, &c);
 	*ret_capsule = TAKE_PTR(c.v[0].capsule);

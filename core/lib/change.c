@@ -159,8 +159,10 @@ static int release_meant(struct glk_guest *guest,
 					    quoted(lease->path),
 					    r == -ETIME ? TEXT_TOO_SLOW
 							: strerror(-r));
-		*released += lease->held;
+		/* A side of a hand-over may have let go of byte 0 alone. */
+		*released += lease->held || lease->role;
 		lease->held = false;
+		lease->role = ROLE_NONE;
 	}
 	return 0;
 }

@@ -416,6 +416,35 @@ static int ask_kernel(struct search *s)
 	return r;
 }
 
+/*
+ * Who asks for all holders, and hears of none, believes that the disk is free.
+ * So one that cannot be seen is said to be there. Asked again, since whoever
+ * had it may have ended while it was looked for.
+ */
+static int report_unseen(struct search *s)
+{
+	bool any = false;
+	int r = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		any |= s->asks[i].all && !s->asks[i].found;
+	if (any)
+		r = ask_kernel(s);
+	for (size_t i = 0; any && i < s->n && !r; i++) {
+		struct holder_answer answer = {
+			.mode = s->taken[i].owner.type == F_RDLCK
+					? RES_SHARED
+					: RES_EXCLUSIVE,
+			.who = { .kind = GLK_CONFLICT_UNKNOWN },
+		};
+
+		if (s->asks[i].all && !s->asks[i].found &&
+		    !is_free(&s->taken[i]))
+			r = report(s, i, &answer);
+	}
+	return r;
+}
+
 static bool all_are_free(const struct search *s)
 {
 	for (size_t i = 0; i < s->n; i++)
@@ -448,5 +477,7 @@ int holders_find(struct glk_context *context, struct holder_ask *asks, size_t n,
 	if (r || all_are_free(&s))
 		return r;
 	r = search_capsules(&s);
-	return r ? r : search_processes(&s);
+	if (!r)
+		r = search_processes(&s);
+	return r ? r : report_unseen(&s);
 }

@@ -15,7 +15,8 @@ struct holder_ask {
 	const struct capsule *own; /* is not in the way, or NULL */
 	bool incoming; /* the source of a hand-over is not in the way */
 	bool remote;   /* use the workers */
-	bool all;      /* name all, else only those who are found quickly */
+	bool all;      /* name all, if only as one who is unknown; else those
+			  who are found quickly */
 	bool found;    /* answered: at least one holder was reported */
 };
 

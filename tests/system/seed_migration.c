@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/system/seed_migration.h"
 
+#define WRITER_BYTE 3
+
 struct migration migration_new(const char *name)
 {
 	struct migration m = {
@@ -66,6 +68,15 @@ void migration_locked(struct migration *m)
 	assert_int_equal(disks_locked(&m->guest.disks), MIGRATION_DISKS);
 }
 
+/* Who writes has byte 3, or the whole of byte 0; a mere claim has neither. */
+static void assert_used(const struct disks *disks)
+{
+	for (size_t i = 0; i < disks->n; i++)
+		assert_true(
+			range_is_locked(disks->items[i].path, WRITER_BYTE, 1) ||
+			seed_owned(disks));
+}
+
 void migration_end_source(struct migration *m)
 {
 	migration_locked(m);
@@ -73,5 +84,6 @@ void migration_end_source(struct migration *m)
 	m->source->guest_pid = 0;
 	assert_int_equal(peer_ask(m->source, ORDER_SHUTDOWN), 1);
 	migration_locked(m);
+	assert_used(&m->guest.disks);
 	assert_false(process_is_gone(m->target->guest_pid));
 }

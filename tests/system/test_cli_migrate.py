@@ -354,14 +354,25 @@ class Cancel(Migration):
 
     def test_who_is_meant_must_be_clear(self):
         destination = self.claimed()
-        answer = self.ask(USAGE, "migrate", "cancel", self.uuid)
-        self.assertEqual(answer["error"], "ambiguous")
-        self.assertRegex(answer["message"], "--side or the pid")
+        for who in (self.uuid, self.vm):
+            answer = self.ask(USAGE, "migrate", "cancel", who)
+            self.assertEqual(answer["error"], "ambiguous")
+            self.assertRegex(answer["message"], "use the pid, or --side$")
+            self.assertRegex(self.expect(USAGE, "ls", who).err, "use the pid$")
         self.assert_locks(CLAIMED)
         self.expect(OK, "migrate", "cancel", str(destination.pid))
         self.assert_locks(PREPARED)
         self.expect(OK, "migrate", "cancel", str(self.source.pid))
         self.assert_locks(OWNER)
+
+    def test_a_side_can_let_go_of_one_disk(self):
+        destination = self.left()
+        for side in (self.source, destination):
+            self.assertEqual(self.ask(OK, "detach-disk", str(side.pid),
+                                      self.disks[0]), {"released": 1})
+            self.assertEqual([lease["path"] for lease in self.leases(side)],
+                             [self.disks[1]])
+        self.assertEqual([locks(d) for d in self.disks], [FREE, LEFT])
 
     def test_there_is_no_way_back_once_the_destination_has_arrived(self):
         destination = self.arrived()

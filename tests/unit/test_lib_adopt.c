@@ -163,10 +163,13 @@ static void a_name_that_fits_two_names_neither(void **state)
 
 static void a_uuid_that_fits_two_names_neither(void **state)
 {
-	pid_t a = run_guest(7, NULL), b = run_guest(7, NULL);
+	pid_t a = run_guest(7, guest_name("sides"));
+	pid_t b = run_guest(7, guest_name("sides"));
 
 	(void)state;
 	assert_int_equal(adopt(guest_uuid(7)), -ENOTUNIQ);
+	assert_says(context, "use the pid");
+	assert_int_equal(adopt(guest_name("sides")), -ENOTUNIQ);
 	assert_says(context, "use the pid");
 	assert_adopts(number(a), 7, a);
 	assert_adopts(number(b), 7, b);

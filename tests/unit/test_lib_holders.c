@@ -82,6 +82,15 @@ static void assert_guest(const struct glk_conflict *c, unsigned uuid, pid_t pid)
 	assert_true(c->since > 0);
 }
 
+static void assert_unseen(const struct glk_conflict *c)
+{
+	assert_int_equal(c->kind, GLK_CONFLICT_UNKNOWN);
+	assert_int_equal(c->mode, GLK_MODE_EXCLUSIVE);
+	assert_int_equal(c->pid, 0);
+	assert_string_equal(c->uuid, "");
+	assert_string_equal(c->exe, "");
+}
+
 static void nobody_holds_a_free_disk(void **state)
 {
 	const char *path = kit_file("free", 0);
@@ -280,7 +289,7 @@ static void a_lock_of_nobody_is_somebodys(void **state)
 	assert_int_equal(c->pid, 0);
 	assert_string_equal(c->exe, "");
 	assert_says(context, "somebody that this process cannot see");
-	holders(path, 0);
+	assert_unseen(holders(path, 1));
 	close(queue[0]);
 	close(queue[1]);
 }
@@ -364,12 +373,17 @@ static int ask_as_nobody(void *arg)
 {
 	const struct glk_conflict *c = NULL;
 	const char *path = arg;
+	size_t n = 0;
 
 	start(NULL);
 	MUST_EQUAL(guest_attach(guest, path, GLK_DISK_SHARED), -EBUSY);
 	MUST_EQUAL(glk_context_conflicts(context, &c), 1);
 	MUST_EQUAL(c->kind, GLK_CONFLICT_UNKNOWN);
 	assert_says(context, "somebody that this process cannot see");
+	MUST_EQUAL(glk_disk_holders(context, path, &c, &n), 0);
+	MUST_EQUAL(n, 1);
+	MUST_EQUAL(c->kind, GLK_CONFLICT_UNKNOWN);
+	MUST_EQUAL(c->mode, GLK_MODE_EXCLUSIVE);
 	stop(NULL);
 	return 0;
 }

@@ -356,6 +356,29 @@ static void a_destination_that_is_cancelled_has_nothing(void **state)
 	assert_int_equal(pair_role(pair.destination), ROLE_OWNER);
 }
 
+static void a_disk_that_is_being_handed_over_can_be_released(void **state)
+{
+	static const enum stage stages[] = { PREPARED_CLAIMED, LEFT_CLAIMED,
+					     LEFT_ARRIVED, CLAIMED_LEFT,
+					     ARRIVED_LEFT };
+	const char *path = pair_disk(0);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		struct glk_guest *guest = bring(stages[i]);
+		const struct glk_guest_info *info = NULL;
+		size_t released = 0;
+
+		assert_int_equal(glk_guest_detach(guest, &path, 1, &released),
+				 0);
+		assert_int_equal(released, 1);
+		assert_int_equal(glk_guest_info(guest, &info), 0);
+		assert_int_equal(info->n_leases, PAIR_DISKS - 1);
+		end(&pair.source);
+		end(&pair.destination);
+	}
+}
+
 /* By somebody who has the guest's descriptors: itself. */
 static void unlock_parked(struct glk_guest *guest, long start, long len)
 {
@@ -537,6 +560,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_refusal_says_what_is_missing),
 	TEST(a_lock_reaches_no_further_than_its_file_system),
 	TEST(a_destination_that_is_cancelled_has_nothing),
+	TEST(a_disk_that_is_being_handed_over_can_be_released),
 	TEST(a_lock_that_is_gone_is_not_handed_over),
 	TEST(half_a_claim_is_no_claim),
 	TEST(a_migration_needs_a_guest_that_was_acquired),
