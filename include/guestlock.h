@@ -430,7 +430,9 @@ int glk_guest_select(struct glk_context *context,
 
 /*
  * MIGRATION of a guest, in this order; each call may be repeated, by any
- * process that may open the guest, and also after a crash:
+ * process that may open the guest, and also after a crash. Of one guest, one
+ * call goes on at a time, and others wait for it: -ETIME. (-EBADMSG if the
+ * guest has tampered with its capsule, so that nobody can.)
  *
  *   source                       destination
  *   glk_guest_prepare()

@@ -192,6 +192,21 @@ int capsule_fill(struct capsule *capsule, const struct capsule_parcel *parcels,
 		 size_t n);
 
 /**
+ * capsule_turn() - exclude all others who would change the same leases
+ * @ret_turn:	for capsule_turn_over()
+ *
+ * For those who go by what capsule_list() has told them. The guest can keep it
+ * for ever, so it is only good against honest ones, and to be waited for.
+ *
+ * Return: 0; CAPSULE_E_BUSY if somebody had it until @deadline; _FORGED if the
+ * guest has lost its identity; _NOFILE; or negative errno.
+ */
+int capsule_turn(struct capsule *capsule, uint64_t deadline, int *ret_turn);
+
+/* Return: -1, to be assigned. Does nothing for -1. */
+int capsule_turn_over(int turn);
+
+/**
  * capsule_list() - what is in it
  * @ret_contents:	to be freed with capsule_contents_done()
  *
