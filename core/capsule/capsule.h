@@ -211,10 +211,11 @@ int capsule_turn_over(int turn);
  * @ret_contents:	to be freed with capsule_contents_done()
  *
  * Consumes nothing. Leases that appear twice (a crash during compaction) are
- * reported once, and leases that are not held any more too, as such. Garbage
- * is counted, never an error: a hostile guest must not be able to hide its
- * other leases. Under contention the scan is retried until the deadline; if
- * the mutex does not come free, it proceeds without, if it is consistent.
+ * reported once, and leases that are not held any more too, as such, unless
+ * they were released. Garbage is counted, never an error: a hostile guest must
+ * not be able to hide its other leases. Under contention the scan is retried
+ * until the deadline; if the mutex does not come free, it proceeds without, if
+ * it is consistent.
  *
  * Return: 0, CAPSULE_E_BUSY, _GONE, _NOFILE, or negative errno.
  */
@@ -224,7 +225,8 @@ int capsule_list(struct capsule *capsule, uint64_t deadline,
 void capsule_contents_done(struct capsule_contents *contents);
 
 /*
- * Drop a lease's locks. Through our duplicates that is the guest's own lock.
+ * Drop a lease's locks, and mark it as released: it is listed no more. Through
+ * our duplicates that is the guest's own lock.
  * Idempotent. Follow with capsule_compact(). Return: 0 or negative errno.
  */
 int capsule_unlock(struct capsule_lease *lease);

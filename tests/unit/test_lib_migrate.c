@@ -390,6 +390,71 @@ static void a_lock_that_is_gone_is_not_handed_over(void **state)
 	assert_int_equal(pair_role(pair.source), ROLE_OWNER);
 }
 
+/* All that a detach has done when it is killed before it tidies up. */
+static void release_parked(struct glk_guest *guest)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+
+	assert_int_equal(capsule_list(guest->capsule, DEADLINE_NEVER,
+				      &contents),
+			 0);
+	assert_string_equal(contents.leases[0].path, pair_disk(0));
+	assert_int_equal(capsule_unlock(&contents.leases[0]), 0);
+	capsule_contents_done(&contents);
+}
+
+static size_t count_leases(struct glk_guest *guest)
+{
+	const struct glk_guest_info *info = NULL;
+
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	return info->n_leases;
+}
+
+static void a_disk_that_was_released_is_not_missed(void **state)
+{
+	(void)state;
+	bring(OWNED);
+	release_parked(pair.source);
+	assert_true(test_lockable(pair_disk(0), F_WRLCK));
+	assert_int_equal(count_leases(pair.source), PAIR_DISKS - 1);
+	assert_int_equal(prepare(pair.source), 0);
+	assert_int_equal(pair_role(pair.source), ROLE_PREPARED);
+	assert_true(test_lockable(pair_disk(0), F_WRLCK));
+	claim();
+	assert_int_equal(glk_guest_out(pair.source), 0);
+	release_parked(pair.destination);
+	assert_int_equal(glk_guest_in(pair.destination), 0);
+	assert_int_equal(pair_role(pair.destination), ROLE_ARRIVED);
+}
+
+/* The second time it was not on purpose. */
+static void a_disk_that_was_taken_again_and_lost_is_missed(void **state)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+
+	(void)state;
+	bring(OWNED);
+	release_parked(pair.source);
+	assert_int_equal(guest_attach(pair.source, pair_disk(0), 0), 0);
+	assert_int_equal(count_leases(pair.source), PAIR_DISKS);
+	assert_int_equal(capsule_list(pair.source->capsule, DEADLINE_NEVER,
+				      &contents),
+			 0);
+	for (size_t i = 0; i < contents.n_leases; i++) {
+		struct flock lock = { .l_type = F_UNLCK, .l_len = 5 };
+
+		if (!strcmp(contents.leases[i].path, pair_disk(0)))
+			assert_int_equal(fcntl(contents.leases[i].fds[0],
+					       F_OFD_SETLK, &lock),
+					 0);
+	}
+	capsule_contents_done(&contents);
+	assert_int_equal(prepare(pair.source), -ENOLCK);
+	assert_says(context, pair_disk(0));
+	assert_int_equal(count_leases(pair.source), PAIR_DISKS);
+}
+
 /* Byte 2 alone keeps nobody from the disk. */
 static void half_a_claim_is_no_claim(void **state)
 {
@@ -639,6 +704,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_lock_reaches_no_further_than_its_file_system),
 	TEST(a_destination_that_is_cancelled_has_nothing),
 	TEST(a_lock_that_is_gone_is_not_handed_over),
+	TEST(a_disk_that_was_released_is_not_missed),
+	TEST(a_disk_that_was_taken_again_and_lost_is_missed),
 	TEST(half_a_claim_is_no_claim),
 	TEST(a_migration_needs_a_guest_that_was_acquired),
 	TEST(the_destination_waits_for_the_source),
