@@ -12,5 +12,8 @@ bool process_lives(pid_t pid);
  *
  * Those do not count that would close it with their next exec: a child that is
  * about to become any other program, and whoever has borrowed it for a look.
+ *
+ * Return: 1; 0; or negative errno of what kept us from looking, such as
+ * -EMFILE.
  */
-bool process_inherited(int fd);
+int process_inherited(int fd);
