@@ -104,7 +104,7 @@ int ofd_started(void *state, pid_t pid)
 {
 	struct ofd *ofd = state;
 
-	if (!process_lives(pid))
+	if (!process_exists(pid))
 		return glk_context_explain(ofd->context, -ESRCH,
 					   "there is no process %d", (int)pid);
 	return glk_guest_handed_over(ofd->guest);

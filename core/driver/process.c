@@ -19,8 +19,13 @@ bool process_lives(pid_t pid)
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
 	if (fd < 0)
-		return errno != ESRCH && (!kill(pid, 0) || errno != ESRCH);
+		return errno != ESRCH && process_exists(pid);
 	return poll(&pfd, 1, 0) == 0;
+}
+
+bool process_exists(pid_t pid)
+{
+	return !kill(pid, 0) || errno != ESRCH;
 }
 
 static void closedirp(DIR **dir)

@@ -7,6 +7,9 @@
 /* A process that nobody has waited for yet does not live. */
 bool process_lives(pid_t pid);
 
+/* Is there one, though it may have ended already? */
+bool process_exists(pid_t pid);
+
 /**
  * process_inherited() - has another process inherited this socket
  *
