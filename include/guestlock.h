@@ -430,7 +430,9 @@ int glk_guest_select(struct glk_context *context,
 
 /*
  * MIGRATION of a guest, in this order; each call may be repeated, by any
- * process that may open the guest, and also after a crash:
+ * process that may open the guest, and also after a crash. Of one guest, one
+ * call goes on at a time, and others wait for it: -ETIME. (-EBADMSG if the
+ * guest has tampered with its capsule, so that nobody can.)
  *
  *   source                       destination
  *   glk_guest_prepare()
@@ -457,9 +459,10 @@ int glk_guest_select(struct glk_context *context,
  * message names the disk); -EINVAL for an empty @destination; -EBUSY if the
  * disks are another guest's by now (GLK_ROLE_LEFT, and the destination has
  * arrived), or if the source that the guest came from has not ended yet;
- * -EINPROGRESS if it has not arrived itself; -ENOLCK if a lock is gone;
- * -EOPNOTSUPP if a file system does not tell whose a lock is; -ESRCH; -ETIME;
- * or another negative errno. Since: 0.1
+ * -EINPROGRESS if it has not arrived itself; -ENOLCK if a lock is gone that
+ * nobody has released (attach the disk anew, or detach it); -EOPNOTSUPP
+ * if a file system does not tell whose a lock is; -ESRCH; -ETIME; or another
+ * negative errno. Since: 0.1
  */
 int glk_guest_prepare(struct glk_guest *guest, const char *destination);
 

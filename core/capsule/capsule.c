@@ -222,17 +222,37 @@ uid_t capsule_uid(const struct capsule *c)
 	return c->uid;
 }
 
-int capsule_mutex(struct capsule *c, uint64_t deadline, int *ret_mutex)
+static int lock(struct capsule *c, enum mutex_byte byte, uint64_t deadline,
+		int *ret_mutex)
 {
-	int r = mutex_lock(c->identity, deadline, ret_mutex);
+	int r = mutex_lock(c->identity, byte, deadline, ret_mutex);
 
-	if (r == MUTEX_E_BUSY) {
-		*ret_mutex = -1;
+	if (r == MUTEX_E_BUSY)
 		return CAPSULE_E_BUSY;
-	}
 	if (r == -EMFILE || r == -ENFILE)
 		return CAPSULE_E_NOFILE;
 	return r;
+}
+
+int capsule_mutex(struct capsule *c, uint64_t deadline, int *ret_mutex)
+{
+	int r = lock(c, MUTEX_QUEUE, deadline, ret_mutex);
+
+	if (r == CAPSULE_E_BUSY)
+		*ret_mutex = -1;
+	return r;
+}
+
+int capsule_turn(struct capsule *c, uint64_t deadline, int *ret_turn)
+{
+	if (c->identity < 0)
+		return CAPSULE_E_FORGED;
+	return lock(c, MUTEX_TURN, deadline, ret_turn);
+}
+
+int capsule_turn_over(int turn)
+{
+	return mutex_unlock(turn);
 }
 
 size_t capsule_fds_max(void)

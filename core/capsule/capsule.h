@@ -192,14 +192,30 @@ int capsule_fill(struct capsule *capsule, const struct capsule_parcel *parcels,
 		 size_t n);
 
 /**
+ * capsule_turn() - exclude all others who would change the same leases
+ * @ret_turn:	for capsule_turn_over()
+ *
+ * For those who go by what capsule_list() has told them. The guest can keep it
+ * for ever, so it is only good against honest ones, and to be waited for.
+ *
+ * Return: 0; CAPSULE_E_BUSY if somebody had it until @deadline; _FORGED if the
+ * guest has lost its identity; _NOFILE; or negative errno.
+ */
+int capsule_turn(struct capsule *capsule, uint64_t deadline, int *ret_turn);
+
+/* Return: -1, to be assigned. Does nothing for -1. */
+int capsule_turn_over(int turn);
+
+/**
  * capsule_list() - what is in it
  * @ret_contents:	to be freed with capsule_contents_done()
  *
  * Consumes nothing. Leases that appear twice (a crash during compaction) are
- * reported once, and leases that are not held any more too, as such. Garbage
- * is counted, never an error: a hostile guest must not be able to hide its
- * other leases. Under contention the scan is retried until the deadline; if
- * the mutex does not come free, it proceeds without, if it is consistent.
+ * reported once, and leases that are not held any more too, as such, unless
+ * they were released. Garbage is counted, never an error: a hostile guest must
+ * not be able to hide its other leases. Under contention the scan is retried
+ * until the deadline; if the mutex does not come free, it proceeds without, if
+ * it is consistent.
  *
  * Return: 0, CAPSULE_E_BUSY, _GONE, _NOFILE, or negative errno.
  */
@@ -209,7 +225,8 @@ int capsule_list(struct capsule *capsule, uint64_t deadline,
 void capsule_contents_done(struct capsule_contents *contents);
 
 /*
- * Drop a lease's locks. Through our duplicates that is the guest's own lock.
+ * Drop a lease's locks, and mark it as released: it is listed no more. Through
+ * our duplicates that is the guest's own lock.
  * Idempotent. Follow with capsule_compact(). Return: 0 or negative errno.
  */
 int capsule_unlock(struct capsule_lease *lease);

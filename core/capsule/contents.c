@@ -55,7 +55,7 @@ static int take_contents(struct stock *stock, struct capsule_contents *ret)
 	if (!c.leases)
 		return -ENOMEM;
 	for (size_t i = 0; i < stock->n_items && !r; i++)
-		if (!stock->items[i].duplicate)
+		if (!stock->items[i].duplicate && !stock->items[i].released)
 			r = take_lease(&stock->items[i],
 				       &c.leases[c.n_leases++]);
 	if (r) {
@@ -140,10 +140,25 @@ static int unlock(int fd, long start, long len)
 	return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
 
+/* Without it, it counts as lost until somebody compacts. */
+static void mark_released(int fd)
+{
+	struct flock lock = {
+		.l_type = F_RDLCK,
+		.l_start = LOCK_BYTE_RELEASED,
+		.l_len = 1,
+	};
+
+	fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+/* The mark comes first: it says nothing as long as the lease is held. */
 int capsule_unlock(struct capsule_lease *lease)
 {
 	int r = 0;
 
+	for (unsigned i = 0; i < lease->n_fds; i++)
+		mark_released(lease->fds[i]);
 	for (unsigned i = 0; i < lease->n_fds && !r; i++) {
 		r = unlock(lease->fds[i], LOCK_HANDOVER_START,
 			   LOCK_HANDOVER_LEN);

@@ -20,7 +20,8 @@
  * record alive without its being held.
  *
  * A crash of a compaction leaves leases twice. They are found by file. One of
- * two may go only if the other one is held.
+ * two may go only if the other one is held. One that was released is no copy of
+ * one that was taken afterwards, and must not hide that this is lost.
  */
 
 static bool get_file(int fd, struct res_id *ret_id, struct truth_fs *fs)
@@ -114,6 +115,8 @@ static bool judge_item(struct stock_item *item, struct truth_fs *fs)
 		item->truth = STOCK_HELD;
 	else if (n_dead == item->record.n_fds)
 		item->truth = STOCK_DEAD;
+	item->released = item->truth == STOCK_DEAD &&
+			 holds(item->fds[0], LOCK_BYTE_RELEASED, fs);
 	item->same_id = res_id_equal(item->id, item->record.id);
 	return true;
 }
@@ -167,6 +170,8 @@ static int find_duplicates(struct stock *stock)
 		struct stock_item *item = &stock->items[i];
 		size_t at = hash(item->id) & (size - 1);
 
+		if (item->released)
+			continue;
 		while (table[at] && !res_id_equal(table[at]->id, item->id))
 			at = (at + 1) & (size - 1);
 		if (table[at])

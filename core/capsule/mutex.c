@@ -45,9 +45,10 @@ int backoff_wait(unsigned attempt, uint64_t deadline)
 	return backoff_pause(ns, deadline);
 }
 
-int mutex_lock(int identity, uint64_t deadline, int *ret_mutex)
+int mutex_lock(int identity, enum mutex_byte byte, uint64_t deadline,
+	       int *ret_mutex)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_len = 1 };
+	struct flock lock = { .l_type = F_WRLCK, .l_start = byte, .l_len = 1 };
 	_cleanup_(fd_closep) int fd = -1;
 	char path[32];
 
@@ -70,7 +71,7 @@ int mutex_lock(int identity, uint64_t deadline, int *ret_mutex)
 
 int mutex_unlock(int mutex)
 {
-	struct flock lock = { .l_type = F_UNLCK, .l_len = 1 };
+	struct flock lock = { .l_type = F_UNLCK, .l_len = _MUTEX_BYTE_N };
 
 	if (mutex < 0)
 		return -1;

@@ -5,9 +5,15 @@
 
 /*
  * Honest readers of a queue exclude each other with an OFD lock on the
- * identity, taken through an open file description of their own. The guest
- * can take it too, and keep it for ever.
+ * identity, taken through an open file description of their own. So do those
+ * who migrate the guest, with one on another byte: they read the queue in
+ * between. The guest can take both, and keep them for ever.
  */
+enum mutex_byte {
+	MUTEX_QUEUE,
+	MUTEX_TURN, /* of a step of a migration */
+	_MUTEX_BYTE_N,
+};
 
 /* Expected outcome of mutex_lock(), beside 0 and negative errno. */
 enum {
@@ -16,13 +22,14 @@ enum {
 };
 
 /**
- * mutex_lock() - take the mutex of a capsule
+ * mutex_lock() - take a mutex of a capsule
  * @identity:	-1 if it is lost; then the mutex is busy for ever
  * @ret_mutex:	for mutex_unlock()
  *
  * Return: 0, MUTEX_E_BUSY, or negative errno.
  */
-int mutex_lock(int identity, uint64_t deadline, int *ret_mutex);
+int mutex_lock(int identity, enum mutex_byte byte, uint64_t deadline,
+	       int *ret_mutex);
 
 /* Return: -1, to be assigned. Does nothing for -1. */
 int mutex_unlock(int mutex);

@@ -39,6 +39,7 @@ struct stock_item {
 	enum stock_truth truth;
 	enum role role; /* of fds[0] */
 	bool duplicate; /* another item has this file, and as truly */
+	bool released;	/* dead, and on purpose: no lease any more */
 	bool spare;	/* dead, or a duplicate of one that is held */
 	bool same_id;
 	struct res_id id; /* of fds[0] */

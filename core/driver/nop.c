@@ -50,7 +50,7 @@ static int nop_started(void *state, pid_t pid)
 {
 	struct nop *nop = state;
 
-	if (!process_lives(pid))
+	if (!process_exists(pid))
 		return glk_context_explain(nop->context, -ESRCH,
 					   "there is no process %d", (int)pid);
 	nop->pid = pid;

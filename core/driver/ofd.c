@@ -104,7 +104,7 @@ int ofd_started(void *state, pid_t pid)
 {
 	struct ofd *ofd = state;
 
-	if (!process_lives(pid))
+	if (!process_exists(pid))
 		return glk_context_explain(ofd->context, -ESRCH,
 					   "there is no process %d", (int)pid);
 	return glk_guest_handed_over(ofd->guest);
@@ -117,14 +117,20 @@ static bool is_ours(const struct ofd *ofd)
 }
 
 /* Hand over to whoever has inherited the capsule. Return: 0, or -ENODATA if
-   nobody has. */
+   nobody has, or another negative errno, with a message. */
 static int hand_over(struct ofd *ofd)
 {
+	int r;
+
 	if (!is_ours(ofd))
 		return 0;
-	if (!process_inherited(glk_guest_fd(ofd->guest)))
-		return -ENODATA;
-	return glk_guest_handed_over(ofd->guest);
+	r = process_inherited(glk_guest_fd(ofd->guest));
+	if (r < 0)
+		return glk_context_explain(
+			ofd->context, r,
+			"cannot see who has inherited the leases: %s",
+			strerror(-r));
+	return r ? glk_guest_handed_over(ofd->guest) : -ENODATA;
 }
 
 int ofd_child(void *state, pid_t *ret_pid)
@@ -212,7 +218,9 @@ int ofd_shutdown(void *state)
 
 	if (!ofd->guest)
 		r = ofd_select_tagged(ofd);
-	else if (hand_over(ofd) == -ENODATA) {
+	else
+		r = hand_over(ofd);
+	if (r == -ENODATA) {
 		glk_guest_free(ofd->guest);
 		ofd->guest = NULL;
 		return 0;

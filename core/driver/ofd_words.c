@@ -103,10 +103,14 @@ static int write_disks(const struct glk_resource *resources, size_t n,
 		       char **ret_text, size_t *ret_len)
 {
 	_cleanup_(freep) char *cwd = getcwd(NULL, 0);
+	int no_cwd = cwd ? 0 : -errno;
 	char *text = NULL;
 	size_t len = 0;
 	FILE *out;
 
+	for (size_t i = 0; no_cwd && i < n; i++)
+		if (resources[i].path[0] != '/')
+			return no_cwd;
 	out = open_memstream(&text, &len);
 	if (!out)
 		return -ENOMEM;

@@ -19,8 +19,13 @@ bool process_lives(pid_t pid)
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
 	if (fd < 0)
-		return errno != ESRCH && (!kill(pid, 0) || errno != ESRCH);
+		return errno != ESRCH && process_exists(pid);
 	return poll(&pfd, 1, 0) == 0;
+}
+
+bool process_exists(pid_t pid)
+{
+	return !kill(pid, 0) || errno != ESRCH;
 }
 
 static void closedirp(DIR **dir)
@@ -33,14 +38,30 @@ static DIR *open_folder(int parent, const char *name)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int error = errno;
 
 	if (!dir)
 		fd_close(fd);
+	errno = error;
 	return dir;
 }
 
-/* What /proc/PID/fdinfo says of it. */
-static bool survives_exec(int process, const char *name)
+/* A process that has ended or is not ours to see has inherited nothing; but one
+   that could not be looked at for want of something may have. */
+static int judge(int error)
+{
+	switch (error) {
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+		return -error;
+	default:
+		return 0;
+	}
+}
+
+/* What /proc/PID/fdinfo says of it. Return: as process_inherited(). */
+static int survives_exec(int process, const char *name)
 {
 	char path[NAME_MAX + 16], text[128];
 	_cleanup_(fd_closep) int fd = -1;
@@ -49,43 +70,50 @@ static bool survives_exec(int process, const char *name)
 
 	snprintf(path, sizeof(path), "fdinfo/%s", name);
 	fd = openat(process, path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	text[MAX(n, 0)] = '\0';
+	if (fd < 0)
+		return judge(errno);
+	n = read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return judge(errno);
+	text[n] = '\0';
 	flags = strstr(text, "flags:");
 	return flags && !(strtoul(flags + 6, NULL, 8) & O_CLOEXEC);
 }
 
-static bool has_inherited(int process, const char *socket)
+/* Return: as process_inherited(). */
+static int has_inherited(int process, const char *socket)
 {
 	_cleanup_(closedirp) DIR *dir = open_folder(process, "fd");
 	struct dirent *entry;
 	char link[64];
 	ssize_t n;
+	int r = 0;
 
-	while (dir && (entry = readdir(dir))) {
+	if (!dir)
+		return judge(errno);
+	while (!r && (entry = readdir(dir))) {
 		n = readlinkat(dirfd(dir), entry->d_name, link,
 			       sizeof(link) - 1);
 		link[MAX(n, 0)] = '\0';
-		if (n > 0 && !strcmp(link, socket) &&
-		    survives_exec(process, entry->d_name))
-			return true;
+		if (n > 0 && !strcmp(link, socket))
+			r = survives_exec(process, entry->d_name);
 	}
-	return false;
+	return r;
 }
 
-bool process_inherited(int fd)
+int process_inherited(int fd)
 {
 	_cleanup_(closedirp) DIR *dir = open_folder(AT_FDCWD, "/proc");
 	struct dirent *entry;
-	bool found = false;
 	char socket[64];
 	struct stat st;
+	int r = 0;
 
-	if (fstat(fd, &st))
-		return false;
+	if (!dir || fstat(fd, &st))
+		return -errno;
 	snprintf(socket, sizeof(socket), "socket:[%llu]",
 		 (unsigned long long)st.st_ino);
-	while (!found && dir && (entry = readdir(dir))) {
+	while (!r && (entry = readdir(dir))) {
 		int process;
 
 		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
@@ -93,8 +121,8 @@ bool process_inherited(int fd)
 			continue;
 		process = openat(dirfd(dir), entry->d_name,
 				 O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		found = process >= 0 && has_inherited(process, socket);
+		r = process < 0 ? judge(errno) : has_inherited(process, socket);
 		fd_close(process);
 	}
-	return found;
+	return r;
 }

@@ -38,11 +38,17 @@ struct res_id {
  * The bytes of a lock point. 0 is virtlockd's too, so that mixed fleets
  * exclude each other. Byte 1 is libvirt's, 100-104 and 200-204 are QEMU's:
  * never touched. 2 to 4 are held during a migration only, see handover.h.
+ *
+ * 5 is shared by those who have released the disk on purpose. Without it, what
+ * a detach leaves behind that was killed before it tidied up could not be told
+ * from a lock that was lost. The one is nothing to anybody; with the other a
+ * guest must not migrate as if all were well.
  */
 #define LOCK_BYTE_OWNER 0
 #define LOCK_BYTE_SUCCESSOR 2	/* the destination */
 #define LOCK_BYTE_WRITER 3	/* the side that may write */
 #define LOCK_BYTE_PREDECESSOR 4 /* the source */
+#define LOCK_BYTE_RELEASED 5	/* shared: in nobody's way */
 #define LOCK_HANDOVER_START LOCK_BYTE_SUCCESSOR
 #define LOCK_HANDOVER_LEN 3
 /* To let go of all at once. Of byte 1 a description of ours has nothing. */

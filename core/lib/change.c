@@ -6,6 +6,7 @@
 #include "core/base/util.h"
 #include "core/lib/where.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 /* Changes of a guest that has been acquired: hotplug, and what it holds. */
@@ -92,27 +93,51 @@ static size_t count_meant(const struct meaning *meaning,
 	return n;
 }
 
-/* A server may let us wait for an unlock, too. */
-static int unlock_remote(struct glk_context *context,
-			 const struct capsule_lease *lease)
+static int run_remote(struct glk_context *context,
+		      const struct capsule_lease *lease, const struct op *what)
 {
-	static const struct op_lock locks[] = {
-		{ .start = LOCK_HANDOVER_START, .len = LOCK_HANDOVER_LEN },
-		{ .start = LOCK_BYTE_OWNER, .len = 1 },
-	};
 	int r = 0;
 
-	for (size_t i = 0; i < lease->n_fds * ARRAY_SIZE(locks) && !r; i++) {
-		struct op op = {
-			.kind = OP_UNLOCK,
-			.flags = OP_REMOTE,
-			.fd = lease->fds[i / ARRAY_SIZE(locks)],
-			.lock = locks[i % ARRAY_SIZE(locks)],
-		};
+	for (unsigned i = 0; i < lease->n_fds && !r; i++) {
+		struct op op = *what;
 
+		op.flags = OP_REMOTE;
+		op.fd = lease->fds[i];
 		r = engine_run(context->engine, &op, 1, context->deadline);
 		r = r ? r : op.res;
 	}
+	return r;
+}
+
+/*
+ * A server may let us wait for an unlock, too. And it can lose locks, so the
+ * mark that this one was released comes last: a lease that could not be
+ * released must not bear it.
+ */
+static int unlock_remote(struct glk_context *context,
+			 const struct capsule_lease *lease)
+{
+	static const struct op handover = {
+		.kind = OP_UNLOCK,
+		.lock = { .start = LOCK_HANDOVER_START,
+			  .len = LOCK_HANDOVER_LEN },
+	};
+	static const struct op owner = {
+		.kind = OP_UNLOCK,
+		.lock = { .start = LOCK_BYTE_OWNER, .len = 1 },
+	};
+	static const struct op mark = {
+		.kind = OP_LOCK,
+		.lock = { .type = F_RDLCK,
+			  .start = LOCK_BYTE_RELEASED,
+			  .len = 1 },
+	};
+	int r = run_remote(context, lease, &handover);
+
+	if (!r)
+		r = run_remote(context, lease, &owner);
+	if (!r)
+		(void)run_remote(context, lease, &mark);
 	return r;
 }
 

@@ -66,33 +66,54 @@ static uint64_t time_to_undo(const struct hand *h)
 	return 0;
 }
 
+static int wait_for_turn(struct glk_guest *guest, int *ret_turn)
+{
+	int r = capsule_turn(guest->capsule, guest->context->deadline,
+			     ret_turn);
+
+	if (r == CAPSULE_E_BUSY)
+		return context_fail(guest->context, -ETIME,
+				    "somebody else is migrating the guest");
+	return r ? guest_fail(guest, r, "cannot migrate the guest") : 0;
+}
+
 int hand_load(struct glk_guest *guest, struct hand *ret_hand)
 {
-	struct hand h = { .guest = guest, .contents = CAPSULE_CONTENTS_NULL };
+	_cleanup_(hand_done) struct hand h = HAND_NULL;
 	uint64_t deadline = guest->context->deadline;
 	int r;
 
+	h.guest = guest;
+	r = wait_for_turn(guest, &h.turn);
+	if (r)
+		return r;
 	r = guest_list(guest, deadline, &h.contents);
 	if (r)
 		return guest_fail(guest, r, "cannot read the guest's leases");
-	if (alloc_points(&h)) {
-		hand_done(&h);
+	if (alloc_points(&h))
 		return context_no_memory(guest->context);
-	}
 	for (size_t i = 0; i < h.contents.n_leases; i++)
 		add_points(&h, &h.contents.leases[i]);
 	h.deadline = deadline - time_to_undo(&h);
 	*ret_hand = h;
+	h = HAND_NULL;
 	return 0;
 }
 
+void hand_over_turn(struct hand *h)
+{
+	h->turn = capsule_turn_over(h->turn);
+}
+
+/* The turn ends last, when nothing of the guest's is open here any more. */
 void hand_done(struct hand *h)
 {
 	capsule_contents_done(&h->contents);
 	free(h->points);
 	free(h->ops);
 	free(h->op_points);
-	*h = (struct hand){ .guest = h->guest };
+	hand_over_turn(h);
+	*h = HAND_NULL;
 }
 
 static int judge(const struct op *op)

@@ -38,15 +38,22 @@ struct hand {
 	struct hand_point *points;
 	size_t n;
 	uint32_t roles; /* that occur */
+	int turn;	/* nobody else's step goes on meanwhile; -1: none */
 	struct op *ops;
 	uint32_t *op_points;
 	uint64_t deadline;
 	bool undoing; /* no failure counts */
 };
 
-/* Read the leases. Return: 0, or negative errno with a message. */
+#define HAND_NULL ((struct hand){ .turn = -1 })
+
+/* Wait for our turn and read the leases. Return: 0, or negative errno with a
+   message. */
 int hand_load(struct glk_guest *guest, struct hand *ret_hand);
 void hand_done(struct hand *hand);
+
+/* It is others' turn: from now on no byte may be changed. */
+void hand_over_turn(struct hand *hand);
 
 /**
  * hand_run() - one operation on a byte of all points with one of these marks

@@ -39,12 +39,16 @@
  * - cancel of a destination gives up each disk with one unlock, claimed ones
  *   last: as long as one is left, it is known what remains to be done.
  *
- * One manager at a time: two that say opposite things of one guest at once can
- * take each other's bytes away.
+ * One manager at a time: two that say opposite things of one guest at once
+ * would take each other's bytes away, and two that say the same, too, as soon
+ * as one of them undoes what it could not do for all disks. So each step has a
+ * turn (capsule_turn()), from before it reads the leases until it has closed
+ * them; but not while it waits for the other side.
  */
 
 #define GRACE_STEP_MS 5
 #define SLICE_MS 200 /* a guest that died meanwhile keeps its disks so long */
+#define LOOK_MS_MAX 4
 #define SETTLE_TRIES 20
 #define SETTLE_MS 1
 
@@ -69,11 +73,6 @@ static const struct op lock_successor = {
 };
 static const struct op lock_writer = {
 	.kind = OP_LOCK,
-	.lock = { .type = F_WRLCK, .start = LOCK_BYTE_WRITER, .len = 1 },
-};
-static const struct op await_writer = {
-	.kind = OP_LOCK,
-	.flags = OP_WAIT,
 	.lock = { .type = F_WRLCK, .start = LOCK_BYTE_WRITER, .len = 1 },
 };
 static const struct op lock_predecessor = {
@@ -111,6 +110,10 @@ static const struct op drop_all = {
 static const struct op find_successor = {
 	.kind = OP_QUERY,
 	.lock = { .type = F_WRLCK, .start = LOCK_BYTE_SUCCESSOR, .len = 1 },
+};
+static const struct op find_writer = {
+	.kind = OP_QUERY,
+	.lock = { .type = F_WRLCK, .start = LOCK_BYTE_WRITER, .len = 1 },
 };
 static const struct op find_other_side = {
 	.kind = OP_QUERY,
@@ -250,7 +253,7 @@ static int check_reach(struct hand *h, const char *destination)
 
 static int prepare(struct glk_guest *guest, const char *destination)
 {
-	_cleanup_(hand_done) struct hand h = {};
+	_cleanup_(hand_done) struct hand h = HAND_NULL;
 	int r;
 
 	if (!destination || !*destination)
@@ -267,7 +270,7 @@ static int prepare(struct glk_guest *guest, const char *destination)
 
 static int leave(struct glk_guest *guest)
 {
-	_cleanup_(hand_done) struct hand h = {};
+	_cleanup_(hand_done) struct hand h = HAND_NULL;
 	int r;
 
 	r = hand_load(guest, &h);
@@ -313,22 +316,31 @@ static int try_arrive(struct hand *h)
 	return r == HAND_E_BUSY ? r : hand_fail(h, r);
 }
 
-/* For one of those that could not be had, and for a while. */
+/*
+ * For one of those that could not be had, and for a while. It is only looked
+ * at: to wait for a lock is to take it some time, without its being our turn.
+ */
 static int await_source(struct hand *h, uint64_t end)
 {
 	struct hand_point *point = hand_find(h, AWAITED);
+	uint64_t ms = 1;
 	int r;
 
+	hand_over_turn(h);
 	for (size_t i = 0; i < h->n; i++)
 		if (&h->points[i] != point)
 			h->points[i].marks &= ~AWAITED;
 	h->deadline = MIN(end, deadline_in_ms(SLICE_MS));
-	r = hand_run(h, AWAITED, &await_writer);
-	hand_undo(h);
-	hand_run(h, AWAITED, &drop_writer);
+	do {
+		r = hand_run(h, AWAITED, &find_writer);
+		if (r != HAND_E_BUSY)
+			break;
+		r = hand_pause(h, ms);
+		ms = MIN(2 * ms, LOOK_MS_MAX);
+	} while (!r);
 	if (clock_now() >= end)
 		return fail_at(h, AWAITED, -ETIME, "the source has not left");
-	return r == -ECANCELED ? hand_fail(h, r) : 0;
+	return r && r != -ETIME ? hand_fail(h, r) : 0;
 }
 
 static int arrive(struct glk_guest *guest)
@@ -336,7 +348,7 @@ static int arrive(struct glk_guest *guest)
 	int r;
 
 	do {
-		_cleanup_(hand_done) struct hand h = {};
+		_cleanup_(hand_done) struct hand h = HAND_NULL;
 		uint64_t end;
 
 		r = hand_load(guest, &h);
@@ -371,7 +383,7 @@ static int let_go(struct hand *h)
 
 static int cancel(struct glk_guest *guest)
 {
-	_cleanup_(hand_done) struct hand h = {};
+	_cleanup_(hand_done) struct hand h = HAND_NULL;
 	int r;
 
 	r = hand_load(guest, &h);

@@ -251,8 +251,8 @@ static void hold_and_release(struct crew *crew, unsigned worker)
 	for (unsigned i = 0; i < 100; i++) {
 		int mutex;
 
-		MUST(!mutex_lock(crew->capsule->identity, deadline_in_ms(20000),
-				 &mutex));
+		MUST(!mutex_lock(crew->capsule->identity, MUTEX_QUEUE,
+				 deadline_in_ms(20000), &mutex));
 		/* Nobody else is in here. */
 		MUST(!__atomic_exchange_n(&crew->stop[1], true,
 					  __ATOMIC_SEQ_CST));

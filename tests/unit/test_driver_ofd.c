@@ -2,6 +2,8 @@
 #include "tests/lib/managed.h"
 #include "tests/unit/lib_kit.h"
 
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -185,6 +187,55 @@ static void a_shutdown_does_not_overlook_who_was_not_reported(void **state)
 	process_end(pid);
 	assert_int_equal(glk_manager_shutdown(m), 0);
 	assert_free(disk);
+	glk_manager_free(m);
+}
+
+static void who_cannot_look_does_not_say_that_nobody_has_inherited(void **state)
+{
+	struct glk_manager *m = new_on(disk, GLK_MANAGER_START, 20);
+	struct rlimit limit, none;
+	pid_t pid, child = 0;
+
+	(void)state;
+	assert_int_equal(glk_manager_acquire(m), 0);
+	pid = managed_start(m);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ 3, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(glk_manager_child(m, &child), -EMFILE);
+	managed_says(m, "cannot see who has inherited");
+	assert_int_equal(glk_manager_shutdown(m), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_string_equal(glk_manager_state(m), "held");
+	assert_held(disk);
+	assert_int_equal(glk_manager_child(m, &child), 0);
+	assert_int_equal(child, pid);
+	process_end(pid);
+	assert_int_equal(glk_manager_shutdown(m), 0);
+	glk_manager_free(m);
+}
+
+static int end_at_once(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static void a_guest_may_end_before_it_is_reported(void **state)
+{
+	struct glk_manager *m = new_on(disk, GLK_MANAGER_START, 21);
+	siginfo_t info;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(glk_manager_acquire(m), 0);
+	pid = process_start(end_at_once, NULL);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	assert_int_equal(glk_manager_started(m, pid), 0);
+	assert_string_equal(glk_manager_state(m), "running");
+	assert_true(test_becomes_free(disk, PATIENCE_MS));
+	assert_int_equal(process_wait(pid), 0);
+	assert_int_equal(glk_manager_shutdown(m), 0);
 	glk_manager_free(m);
 }
 
@@ -504,6 +555,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_shutdown_waits_for_the_guest_and_ends_nothing),
 	TEST(a_shutdown_of_what_was_given_to_nobody_releases_it),
 	TEST(a_shutdown_does_not_overlook_who_was_not_reported),
+	TEST(who_cannot_look_does_not_say_that_nobody_has_inherited),
+	TEST(a_guest_may_end_before_it_is_reported),
 	TEST(disks_are_plugged_and_unplugged),
 	TEST(a_guest_is_found_by_another_manager),
 	TEST(a_guest_of_another_pid_or_epoch_is_not_taken),

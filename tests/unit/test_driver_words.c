@@ -100,6 +100,22 @@ static void each_disk_is_a_specification(void **state)
 		     "--disk /proc/here --");
 }
 
+static void a_relative_path_needs_a_folder(void **state)
+{
+	const struct glk_resource resource = { GLK_RESOURCE_DISK, "here", 0 };
+	struct ofd ofd = guest(GLK_MANAGER_START);
+	char dir[] = "/tmp/guestlock-words-XXXXXX";
+	char **words = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	assert_int_equal(rmdir(dir), 0);
+	assert_int_equal(ofd_supervisor(&ofd, &resource, 1, &words), -ENOENT);
+	assert_null(words);
+	assert_int_equal(chdir("/"), 0);
+}
+
 static void the_command_is_the_installed_one_or_the_one_that_is_set(
 	void **state)
 {
@@ -199,6 +215,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(the_words_say_who_the_guest_is, start,
 					stop),
 	cmocka_unit_test_setup_teardown(each_disk_is_a_specification, start,
+					stop),
+	cmocka_unit_test_setup_teardown(a_relative_path_needs_a_folder, start,
 					stop),
 	cmocka_unit_test_setup_teardown(
 		the_command_is_the_installed_one_or_the_one_that_is_set, start,

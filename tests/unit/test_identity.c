@@ -270,17 +270,18 @@ static void the_mutex_excludes_and_waits_no_longer_than_told(void **state)
 
 	(void)state;
 	assert_int_equal(identity_new(&who, &fd), 0);
-	assert_int_equal(mutex_lock(fd, 0, &first), 0);
+	assert_int_equal(mutex_lock(fd, MUTEX_QUEUE, 0, &first), 0);
 	begin = clock_now();
-	assert_int_equal(mutex_lock(fd, begin + 20 * NSEC_PER_MSEC, &second),
+	assert_int_equal(mutex_lock(fd, MUTEX_QUEUE, begin + 20 * NSEC_PER_MSEC,
+				    &second),
 			 MUTEX_E_BUSY);
 	assert_true(clock_now() >= begin + 20 * NSEC_PER_MSEC);
 	assert_int_equal(second, -7);
 	first = mutex_unlock(first);
-	assert_int_equal(mutex_lock(fd, 0, &second), 0);
+	assert_int_equal(mutex_lock(fd, MUTEX_QUEUE, 0, &second), 0);
 	mutex_unlock(second);
 	assert_int_equal(mutex_unlock(-1), -1);
-	assert_int_equal(mutex_lock(-1, 0, &second), MUTEX_E_BUSY);
+	assert_int_equal(mutex_lock(-1, MUTEX_QUEUE, 0, &second), MUTEX_E_BUSY);
 	fd_close(fd);
 }
 
@@ -291,10 +292,10 @@ static void the_mutex_is_free_though_a_copy_of_it_is_open(void **state)
 
 	(void)state;
 	assert_int_equal(identity_new(&who, &fd), 0);
-	assert_int_equal(mutex_lock(fd, 0, &first), 0);
+	assert_int_equal(mutex_lock(fd, MUTEX_QUEUE, 0, &first), 0);
 	copy = fcntl(first, F_DUPFD_CLOEXEC, 0);
 	mutex_unlock(first);
-	assert_int_equal(mutex_lock(fd, 0, &second), 0);
+	assert_int_equal(mutex_lock(fd, MUTEX_QUEUE, 0, &second), 0);
 	mutex_unlock(second);
 	fd_close(copy);
 	fd_close(fd);

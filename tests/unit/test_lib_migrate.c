@@ -413,6 +413,71 @@ static void a_lock_that_is_gone_is_not_handed_over(void **state)
 	assert_int_equal(pair_role(pair.source), ROLE_OWNER);
 }
 
+/* All that a detach has done when it is killed before it tidies up. */
+static void release_parked(struct glk_guest *guest)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+
+	assert_int_equal(capsule_list(guest->capsule, DEADLINE_NEVER,
+				      &contents),
+			 0);
+	assert_string_equal(contents.leases[0].path, pair_disk(0));
+	assert_int_equal(capsule_unlock(&contents.leases[0]), 0);
+	capsule_contents_done(&contents);
+}
+
+static size_t count_leases(struct glk_guest *guest)
+{
+	const struct glk_guest_info *info = NULL;
+
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	return info->n_leases;
+}
+
+static void a_disk_that_was_released_is_not_missed(void **state)
+{
+	(void)state;
+	bring(OWNED);
+	release_parked(pair.source);
+	assert_true(test_lockable(pair_disk(0), F_WRLCK));
+	assert_int_equal(count_leases(pair.source), PAIR_DISKS - 1);
+	assert_int_equal(prepare(pair.source), 0);
+	assert_int_equal(pair_role(pair.source), ROLE_PREPARED);
+	assert_true(test_lockable(pair_disk(0), F_WRLCK));
+	claim();
+	assert_int_equal(glk_guest_out(pair.source), 0);
+	release_parked(pair.destination);
+	assert_int_equal(glk_guest_in(pair.destination), 0);
+	assert_int_equal(pair_role(pair.destination), ROLE_ARRIVED);
+}
+
+/* The second time it was not on purpose. */
+static void a_disk_that_was_taken_again_and_lost_is_missed(void **state)
+{
+	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
+
+	(void)state;
+	bring(OWNED);
+	release_parked(pair.source);
+	assert_int_equal(guest_attach(pair.source, pair_disk(0), 0), 0);
+	assert_int_equal(count_leases(pair.source), PAIR_DISKS);
+	assert_int_equal(capsule_list(pair.source->capsule, DEADLINE_NEVER,
+				      &contents),
+			 0);
+	for (size_t i = 0; i < contents.n_leases; i++) {
+		struct flock lock = { .l_type = F_UNLCK, .l_len = 5 };
+
+		if (!strcmp(contents.leases[i].path, pair_disk(0)))
+			assert_int_equal(fcntl(contents.leases[i].fds[0],
+					       F_OFD_SETLK, &lock),
+					 0);
+	}
+	capsule_contents_done(&contents);
+	assert_int_equal(prepare(pair.source), -ENOLCK);
+	assert_says(context, pair_disk(0));
+	assert_int_equal(count_leases(pair.source), PAIR_DISKS);
+}
+
 /* Byte 2 alone keeps nobody from the disk. */
 static void half_a_claim_is_no_claim(void **state)
 {
@@ -548,6 +613,107 @@ static void a_destination_that_dies_is_not_waited_for(void **state)
 	channel_free(&later.ready);
 }
 
+struct rival {
+	pid_t guest;
+	int (*step)(struct glk_guest *guest);
+	struct channel ready, go;
+};
+
+/* Another manager of the same guest, which keeps the turn as long as it is told
+   to; as its guest may do for ever. */
+static int keep_turn(void *arg)
+{
+	struct rival *rival = arg;
+	struct glk_context *theirs = guest_context();
+	struct glk_guest *guest = NULL;
+	char selector[16];
+	int turn = -1;
+
+	snprintf(selector, sizeof(selector), "%d", (int)rival->guest);
+	MUST_EQUAL(glk_guest_adopt(theirs, selector, &guest), 0);
+	MUST_EQUAL(capsule_turn(guest->capsule, DEADLINE_NEVER, &turn), 0);
+	channel_tell(&rival->ready, 1);
+	MUST_EQUAL(channel_hear(&rival->go), 1);
+	capsule_turn_over(turn);
+	return 0;
+}
+
+static void one_manager_at_a_time_migrates_a_guest(void **state)
+{
+	struct rival rival = { .ready = channel_new(), .go = channel_new() };
+	pid_t pid;
+
+	(void)state;
+	rival.guest = run_as_guest(pair_guest(context, 1, "from", 0));
+	assert_int_equal(glk_guest_adopt(context, guest_uuid(1), &pair.source),
+			 0);
+	assert_int_equal(prepare(pair.source), 0);
+	pid = process_start(keep_turn, &rival);
+	assert_int_equal(channel_hear(&rival.ready), 1);
+	glk_context_set_timeout(context, 50);
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		assert_int_equal(calls[i].fn(pair.source), -ETIME);
+		assert_says(context, "somebody else is migrating the guest");
+	}
+	assert_int_equal(pair_role(pair.source), ROLE_PREPARED);
+	glk_context_set_timeout(context, 30000);
+	channel_tell(&rival.go, 1);
+	assert_int_equal(glk_guest_cancel(pair.source), 0);
+	assert_int_equal(pair_role(pair.source), ROLE_OWNER);
+	assert_int_equal(process_wait(pid), 0);
+	process_end(rival.guest);
+	channel_free(&rival.ready);
+	channel_free(&rival.go);
+}
+
+#define ROUNDS 300
+
+static int step_often(void *arg)
+{
+	struct rival *rival = arg;
+	struct glk_context *theirs = guest_context();
+	struct glk_guest *guest = NULL;
+	char selector[16];
+
+	snprintf(selector, sizeof(selector), "%d", (int)rival->guest);
+	MUST_EQUAL(glk_guest_adopt(theirs, selector, &guest), 0);
+	channel_tell(&rival->ready, 1);
+	MUST_EQUAL(channel_hear(&rival->go), 1);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		MUST_EQUAL(rival->step(guest), 0);
+	glk_guest_free(guest);
+	glk_context_free(theirs);
+	return 0;
+}
+
+static void managers_that_disagree_take_nothing_from_the_guest(void **state)
+{
+	struct rival rival = { .step = glk_guest_cancel,
+			       .ready = channel_new(),
+			       .go = channel_new() };
+	enum role role;
+	pid_t pid;
+
+	(void)state;
+	rival.guest = run_as_guest(pair_guest(context, 1, "from", 0));
+	assert_int_equal(glk_guest_adopt(context, guest_uuid(1), &pair.source),
+			 0);
+	pid = process_start(step_often, &rival);
+	assert_int_equal(channel_hear(&rival.ready), 1);
+	channel_tell(&rival.go, 1);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		assert_int_equal(prepare(pair.source), 0);
+		assert_false(test_lockable(pair_disk(0), F_WRLCK));
+	}
+	assert_int_equal(process_wait(pid), 0);
+	role = pair_role(pair.source);
+	assert_true(role == ROLE_OWNER || role == ROLE_PREPARED);
+	assert_true(pair_is_safe(context));
+	process_end(rival.guest);
+	channel_free(&rival.ready);
+	channel_free(&rival.go);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -562,11 +728,15 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_destination_that_is_cancelled_has_nothing),
 	TEST(a_disk_that_is_being_handed_over_can_be_released),
 	TEST(a_lock_that_is_gone_is_not_handed_over),
+	TEST(a_disk_that_was_released_is_not_missed),
+	TEST(a_disk_that_was_taken_again_and_lost_is_missed),
 	TEST(half_a_claim_is_no_claim),
 	TEST(a_migration_needs_a_guest_that_was_acquired),
 	TEST(the_destination_waits_for_the_source),
 	TEST(a_source_that_dies_is_one_that_has_left),
 	TEST(a_destination_that_dies_is_not_waited_for),
+	TEST(one_manager_at_a_time_migrates_a_guest),
+	TEST(managers_that_disagree_take_nothing_from_the_guest),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)
