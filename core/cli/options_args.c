@@ -30,6 +30,9 @@ int options_read_args(struct options *options, const char *name,
 	r = disks_read_file(file, &read, &len);
 	if (r < 0)
 		return options_complain_file(options, r, "--args-from ", file);
+	if (!len)
+		return options_complain(options, -EINVAL, "--args-from ", file,
+					" is empty");
 	data = realloc(read, len + 1); /* the last NUL byte may be missing */
 	if (!data)
 		return -ENOMEM;

@@ -60,14 +60,21 @@ int options_set_epoch(struct options *options, const char *value)
 int options_set_tag(struct options *options, const char *value)
 {
 	size_t len = strspn(value, "0123456789abcdefABCDEF");
+	uint64_t tag;
 
 	if (!len || len > 16 || value[len])
 		return options_complain(options, -EINVAL, "--tag ", value,
 					" is not 1 to 16 hexadecimal digits");
-	options->tag = strtoull(value, NULL, 16);
-	if (!options->tag)
+	tag = strtoull(value, NULL, 16);
+	if (!tag)
 		return options_complain(options, -EINVAL, "--tag is 0", NULL,
 					"");
+	/* One of them is of --args-from: then that is another guest's list. */
+	if (options->tag && options->tag != tag)
+		return options_complain(
+			options, -EINVAL, "--tag ", value,
+			" is not the one that was given before");
+	options->tag = tag;
 	return 0;
 }
 

@@ -15,7 +15,9 @@
  * `guestlock run`. A guest may have thousands of disks, whose names would leave
  * no room for its own command line, or meet the limit of one. So many are
  * written to a memory file of this process, and the words only say where that
- * is. It is sealed: what the supervisor takes is what was registered.
+ * is. It is sealed: what the supervisor takes is what was registered. And it
+ * begins with the guest's tag, which the supervisor compares: should we end
+ * first, another process may have our pid and a file of its own there.
  */
 
 #define DISKS_MAX 100
@@ -98,7 +100,8 @@ static void write_spec(FILE *out, const char *cwd,
 		fputs(",lease", out);
 }
 
-/* "--disk" and a specification for each, with a NUL after each word. */
+/* "--disk" and a specification for each, with a NUL after each word. In a file
+   they stand behind the tag. */
 static int write_disks(const struct glk_resource *resources, size_t n,
 		       char **ret_text, size_t *ret_len)
 {
@@ -152,14 +155,19 @@ static int memory_file(void)
 	return fd;
 }
 
-static int sealed_file(const char *text, size_t len, int *ret_fd)
+static int sealed_file(uint64_t tag, const char *text, size_t len, int *ret_fd)
 {
 	_cleanup_(fd_closep) int fd = memory_file();
+	char head[32];
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	r = write_all(fd, text, len);
+	r = snprintf(head, sizeof(head), "--tag%c%016llx", 0,
+		     (unsigned long long)tag);
+	r = write_all(fd, head, (size_t)r + 1);
+	if (!r)
+		r = write_all(fd, text, len);
 	if (r)
 		return r;
 	if (fcntl(fd, F_ADD_SEALS,
@@ -184,7 +192,7 @@ static int add_disks(struct ofd *ofd, struct words *words,
 			add(words, "%s", text + at);
 		return 0;
 	}
-	r = sealed_file(text, len, &fd);
+	r = sealed_file(ofd->config.tag, text, len, &fd);
 	if (r)
 		return r;
 	fd_close(ofd->list);

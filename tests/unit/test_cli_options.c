@@ -240,7 +240,11 @@ static void a_tag_is_a_hexadecimal_number(void **state)
 		options_done(&o);
 	}
 	refuse(&run_like, WORDS("--tag", "000", "x"), -EINVAL, "--tag is 0");
-	assert_int_equal(parse(&run_like, &o, WORDS("--tag", "1aB", "x")), 0);
+	refuse(&run_like, WORDS("--tag", "1", "--tag", "2", "x"), -EINVAL,
+	       "--tag '2' is not the one that was given before");
+	assert_int_equal(parse(&run_like, &o,
+			       WORDS("--tag", "1aB", "--tag", "1ab", "x")),
+			 0);
 	assert_int_equal(o.tag, 0x1ab);
 	options_done(&o);
 }

@@ -108,9 +108,18 @@ static void the_last_nul_byte_may_be_missing(void **state)
 	assert_int_equal(parse(&o, WORDS("--args-from", file_path, "x")), 0);
 	assert_string_equal(o.name, "abc");
 	options_done(&o);
+}
+
+/* A guest that takes nothing is hardly what somebody made a list for. */
+static void an_empty_list_is_refused(void **state)
+{
+	struct options o;
+
+	(void)state;
 	ARGS_WITHOUT_END("");
-	assert_int_equal(parse(&o, WORDS("--args-from", file_path, "x")), 0);
-	assert_null(o.name);
+	assert_int_equal(parse(&o, WORDS("--args-from", file_path, "x")),
+			 -EINVAL);
+	assert_non_null(strstr(o.complaint, " is empty"));
 	options_done(&o);
 }
 
@@ -227,6 +236,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(the_words_stand_in_the_place_of_the_option),
 	cmocka_unit_test(the_command_line_goes_on_after_them),
 	cmocka_unit_test(the_last_nul_byte_may_be_missing),
+	cmocka_unit_test(an_empty_list_is_refused),
 	cmocka_unit_test(a_value_may_look_like_anything),
 	cmocka_unit_test(only_options_may_stand_in_the_file),
 	cmocka_unit_test(a_value_is_not_taken_from_beyond_the_file),

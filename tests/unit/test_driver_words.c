@@ -158,7 +158,9 @@ static void assert_listed(struct ofd *ofd, const struct glk_resource *resource,
 		len += (size_t)got;
 	assert_int_equal(got, 0);
 	close(fd);
-	for (size_t at = 0; at < len; records++) {
+	assert_string_equal(text, "--tag");
+	assert_string_equal(text + 6, "0000000000000abc");
+	for (size_t at = 6 + 17; at < len; records++) {
 		assert_string_equal(text + at, "--disk");
 		at += sizeof("--disk");
 		assert_string_equal(text + at, resource[records].path);
