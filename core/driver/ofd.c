@@ -107,7 +107,8 @@ int ofd_started(void *state, pid_t pid)
 	if (!process_exists(pid))
 		return glk_context_explain(ofd->context, -ESRCH,
 					   "there is no process %d", (int)pid);
-	return glk_guest_handed_over(ofd->guest);
+	ofd->config.pid = pid;
+	return ofd->guest ? glk_guest_handed_over(ofd->guest) : 0;
 }
 
 /* Does the capsule live in this process alone? */

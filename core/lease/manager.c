@@ -91,7 +91,8 @@ static const struct call_rule {
 				LATE, LATE, LATE, LATE, LATE, LATE } },
 	{ MANAGER_CALL_INHERIT, S | A | M, { NONE, YES, YES, NONE,
 				NONE, NONE, NONE, NONE, NONE, NONE } },
-	{ MANAGER_CALL_STARTED, S | A | M, { NONE, YES, YES, NONE,
+	/* A supervisor's pid: nothing moves before it has become the guest. */
+	{ MANAGER_CALL_STARTED, S | A | M, { NONE, YES, YES, YES,
 				NONE, NONE, NONE, NONE, NONE, NONE } },
 	{ MANAGER_CALL_CHILD, S | M, { NONE, YES, YES, YES,
 				YES, YES, YES, YES, YES, GONE } },

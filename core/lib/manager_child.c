@@ -196,7 +196,9 @@ GLK_EXPORT int glk_manager_started(struct glk_manager *manager, pid_t pid)
 		return context_fail(manager->context, -EINVAL,
 				    "%d is no process", (int)pid);
 	r = manager->driver->table->started(manager->state, pid);
-	return r ? r : manager_move(&manager->sm, MANAGER_EVENT_STARTED);
+	if (r || manager_state(&manager->sm) == MANAGER_SUPERVISED)
+		return r;
+	return manager_move(&manager->sm, MANAGER_EVENT_STARTED);
 }
 
 GLK_EXPORT int glk_manager_child(struct glk_manager *manager, pid_t *ret_pid)

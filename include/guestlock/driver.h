@@ -78,6 +78,7 @@ struct glk_driver_table {
 		       size_t n);
 	/* Async-signal-safe; in a child of this process. */
 	int (*inherit)(void *state);
+	/* After supervisor(): the pid of that. */
 	int (*started)(void *state, pid_t pid);
 	/* Whoever has inherited what acquire() took, or whom supervised() or
 	   attach() have found. Return: -ENODATA if nobody has yet; -ESRCH if it

@@ -386,13 +386,13 @@ static void a_supervisor_that_has_ended_is_not_waited_for(void **state)
 	struct glk_manager *m = new_on(disk, GLK_MANAGER_START, 14);
 	pid_t pid = process_start(live, NULL), child = 0;
 	char *const *argv = NULL;
-	char text[16];
 	int argc = 0;
 
 	(void)state;
-	snprintf(text, sizeof(text), "%d", (int)pid);
-	assert_int_equal(glk_manager_set(m, "pid", text), 0);
+	assert_int_equal(glk_manager_started(m, pid), -ENODATA);
 	assert_int_equal(glk_manager_supervisor_args(m, &argv, &argc), 0);
+	assert_int_equal(glk_manager_started(m, pid), 0);
+	assert_string_equal(glk_manager_state(m), "supervised");
 	glk_manager_set_timeout(m, 20);
 	assert_int_equal(glk_manager_child(m, &child), -ETIME);
 	process_end(pid);
