@@ -32,8 +32,8 @@
  *   lock of byte 0, virtlockd's too, is refused by R as well as by W. A shared
  *   one goes with R, so whoever wants that tests bytes 2 to 4 afterwards; each
  *   role but OWNER, with which R does not go, holds one of them.
- *   (virtlockd's shared locks do not look: they get in beside a writer while the
- *   two sides share byte 0. Its exclusive ones never do.)
+ *   (virtlockd's shared locks do not look: they get in beside a writer while
+ *   the two sides share byte 0. Its exclusive ones never do.)
  * - A hand-over is taken back without a gap for the same reason: the source
  *   never lets go of byte 0 before its guest ends.
  *

@@ -204,8 +204,8 @@ int glk_manager_inherit(struct glk_manager *manager);
  * For a supervisor (SUPERVISED) it says which process that is, so that
  * glk_manager_child() need not wait for one that has failed.
  *
- * Return: 0; -ENODATA unless HELD, CLAIMED or SUPERVISED; -EINVAL for a pid that is none;
- * -ESRCH if there is no such process. Since: 0.1
+ * Return: 0; -ENODATA unless HELD, CLAIMED or SUPERVISED; -EINVAL for a pid
+ * that is none; -ESRCH if there is no such process. Since: 0.1
  */
 int glk_manager_started(struct glk_manager *manager, pid_t pid);
 
