@@ -13,6 +13,7 @@
 
 #include <poll.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -193,16 +194,64 @@ static size_t choose(const struct search *s, pid_t hint)
 	return best;
 }
 
-/* A reader that had it when we saw it may have given it back. */
+/* What a guest inherits is not closed by exec, unlike a reader's duplicate. */
+static bool was_inherited(const struct capsule_keeper *keeper, int fd)
+{
+	_cleanup_(fd_closep) int info = -1;
+	char text[128], *flags;
+	ssize_t n;
+
+	snprintf(text, sizeof(text), "/proc/%d/fdinfo/%d", (int)keeper->pid,
+		 fd);
+	info = open(text, O_RDONLY | O_CLOEXEC);
+	n = info < 0 ? -1 : read(info, text, sizeof(text) - 1);
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	flags = strstr(text, "flags:");
+	return flags && !(strtoul(flags + 6, NULL, 8) & O_CLOEXEC);
+}
+
+/*
+ * A reader that had it when we saw it, and has given it back, may have it again
+ * when we borrow it, and so for the next time: three times is no accident.
+ */
+static bool is_reading(struct capsule *c)
+{
+	if (c->keeper.pid == getpid() || was_inherited(&c->keeper, c->keeper_b))
+		return false;
+	for (unsigned i = 0; i < ROUNDS; i++)
+		if (capsule_is_only_read(c))
+			return true;
+	return false;
+}
+
+static int borrow_from_guest(struct capsule *c, pid_t pid, int fd, int *ret_b)
+{
+	int r = pin_and_borrow(c, pid, fd, ret_b);
+
+	if (r || !is_reading(c))
+		return r;
+	*ret_b = fd_close(*ret_b);
+	fd_close(c->keeper.pidfd);
+	c->keeper = (struct capsule_keeper){ .pidfd = -1 };
+	return CAPSULE_E_GONE;
+}
+
+/* The only one is taken as it is: perhaps all that is left are readers. */
 static int try_finds(struct capsule *c, struct search *s, pid_t hint,
 		     int *ret_b)
 {
+	bool only = s->n == 1;
 	int r = CAPSULE_E_GONE;
 
 	while (r == CAPSULE_E_GONE && s->n) {
 		size_t i = choose(s, hint);
+		pid_t pid = s->finds[i].pid;
+		int fd = s->finds[i].fd;
 
-		r = pin_and_borrow(c, s->finds[i].pid, s->finds[i].fd, ret_b);
+		r = only ? pin_and_borrow(c, pid, fd, ret_b)
+			 : borrow_from_guest(c, pid, fd, ret_b);
 		s->finds[i] = s->finds[--s->n];
 	}
 	return r;
@@ -236,7 +285,7 @@ static int open_b(struct capsule *c, const struct capsule_entry *entry,
 {
 	int hint, r;
 
-	hint = pin_and_borrow(c, entry->hint_pid, entry->hint_fd, ret_b);
+	hint = borrow_from_guest(c, entry->hint_pid, entry->hint_fd, ret_b);
 	if (hint != CAPSULE_E_GONE && hint != CAPSULE_E_DENIED)
 		return hint;
 	if (hint == CAPSULE_E_DENIED && is_hidden(entry))

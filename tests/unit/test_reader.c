@@ -5,6 +5,8 @@
 #include "core/base/util.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 
 static void a_marker_tells_a_reader(void **state)
 {
@@ -73,11 +75,58 @@ static void a_keeper_that_is_no_guest_is_told_from_one(void **state)
 	capsule_free(adopted);
 }
 
+/* Has B where the entry says, as if it were just looking, for ever. */
+static pid_t start_reader(void)
+{
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		reader_mark();
+		(void)!write(ready[1], "x", 1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+static void a_reader_is_not_taken_for_the_guest_wherever_it_is(void **state)
+{
+	struct capsule *capsule = kit_capsule("mistaken"), *adopted = NULL;
+	struct capsule_entry entry = kit_entry(capsule);
+	pid_t readers[2], guest;
+
+	(void)state;
+	readers[0] = start_reader();
+	guest = kit_guest(capsule);
+	readers[1] = start_reader();
+	for (int i = 0; i < 2; i++) {
+		entry.hint_pid = readers[i];
+		entry.hint_fd = capsule_fd(capsule);
+		assert_int_equal(kit_adopt(&entry, &adopted), 0);
+		assert_int_equal(capsule_keeper(adopted)->pid, guest);
+		capsule_free(adopted);
+	}
+	capsule_free(capsule);
+	kit_end(guest);
+	kit_end(readers[0]);
+	kit_end(readers[1]);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_marker_tells_a_reader),
 	cmocka_unit_test(nobody_reads_where_nobody_is),
 	cmocka_unit_test(a_list_of_leases_marks_its_owner_until_it_is_done),
 	cmocka_unit_test(a_keeper_that_is_no_guest_is_told_from_one),
+	cmocka_unit_test(a_reader_is_not_taken_for_the_guest_wherever_it_is),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)
