@@ -137,7 +137,8 @@ static void the_command_is_the_installed_one_or_the_one_that_is_set(
 static void assert_listed(struct ofd *ofd, const struct glk_resource *resource,
 			  size_t n)
 {
-	_cleanup_(freep) char *text = malloc(n * (PATH_MAX + 16));
+	const size_t size = n * (PATH_MAX + 16) + 64;
+	_cleanup_(freep) char *text = malloc(size);
 	char **words = NULL, proc[64];
 	size_t len = 0, records = 0;
 	ssize_t got;
@@ -154,9 +155,10 @@ static void assert_listed(struct ofd *ofd, const struct glk_resource *resource,
 
 	fd = open(proc, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
-	while ((got = read(fd, text + len, 65536)) > 0)
+	while ((got = read(fd, text + len, size - len)) > 0)
 		len += (size_t)got;
 	assert_int_equal(got, 0);
+	assert_true(len < size);
 	close(fd);
 	assert_string_equal(text, "--tag");
 	assert_string_equal(text + 6, "0000000000000abc");
