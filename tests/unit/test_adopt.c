@@ -157,15 +157,23 @@ static void outlive(pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
-/* Its parent is gone, and it has moved the descriptor, too. */
+/* Its parent is gone, and it has moved the descriptor, too. The parent stays
+   until that has been done: the pipe is behind the descriptor, and closed after
+   it. */
 static int become_daemon(void *arg)
 {
 	const struct capsule_entry *entry = arg;
-	pid_t parent = getpid(), pid = fork();
-	int fd;
+	pid_t parent = getpid(), pid;
+	int fd, moved[2];
+	char c;
 
-	if (pid)
-		_exit(pid < 0);
+	if (pipe(moved))
+		_exit(1);
+	pid = fork();
+	if (pid) {
+		close(moved[1]);
+		_exit(pid < 0 || read(moved[0], &c, 1) != 0);
+	}
 	fd = fcntl(entry->hint_fd, F_DUPFD, 200);
 	syscall(SYS_close_range, 3, fd - 1, 0);
 	outlive(parent);
