@@ -5,6 +5,7 @@
 #include "core/driver/process.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 /*
@@ -15,30 +16,30 @@
  * then takes the capsule out of that very process, or finds none.
  */
 
-static bool is_same_path(const char *a, const char *b)
+static const struct glk_lease_info *find_by_path(
+	const struct glk_guest_info *info, const char *path)
 {
-	for (; *a && *a == *b; a++, b++)
-		;
-	return *a == *b;
+	for (size_t i = 0; i < info->n_leases; i++)
+		if (!strcmp(info->leases[i].path, path))
+			return &info->leases[i];
+	return NULL;
 }
 
-/* By file; or by name, if the file is gone or cannot be looked at. */
+/* By name first: a file on a server that is dead would let us wait for it. Then
+   by file, which may have other names. */
 static const struct glk_lease_info *find_lease(
 	const struct glk_guest_info *info, const struct glk_resource *resource)
 {
+	const struct glk_lease_info *lease = find_by_path(info, resource->path);
 	struct stat st = {};
-	bool is_there = !stat(resource->path, &st);
 
+	if (lease || stat(resource->path, &st))
+		return lease;
 	for (size_t i = 0; i < info->n_leases; i++) {
-		const struct glk_lease_info *lease = &info->leases[i];
-
-		if (is_there && lease->dev == st.st_dev &&
-		    lease->ino == st.st_ino)
+		lease = &info->leases[i];
+		if (lease->dev == st.st_dev && lease->ino == st.st_ino)
 			return lease;
 	}
-	for (size_t i = 0; i < info->n_leases; i++)
-		if (is_same_path(info->leases[i].path, resource->path))
-			return &info->leases[i];
 	return NULL;
 }
 
@@ -116,7 +117,7 @@ static int check_identity(struct ofd *ofd, const struct glk_guest_info *info)
 {
 	const struct glk_guest_config *want = &ofd->config;
 
-	if (!is_same_path(info->uuid, want->uuid))
+	if (strcmp(info->uuid, want->uuid))
 		return glk_context_explain(ofd->context, -ESRCH,
 					   "process %d is guest %s",
 					   (int)info->pid, info->uuid);
