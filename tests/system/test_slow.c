@@ -185,7 +185,7 @@ static int start_fs(void **state)
 {
 	(void)state;
 	if (!fs) {
-		fs = slowfs_start("slow");
+		fs = slowfs_start(test_file("slow", -1));
 		knobs = slowfs_knobs(fs);
 	}
 	return 0;
@@ -213,8 +213,7 @@ int main(void)
 {
 	int r;
 
-	slowfs_need();
-	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
+	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_FUSE);
 	slowfs_stop(fs);
 	return r;
 }

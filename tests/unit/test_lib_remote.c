@@ -28,7 +28,7 @@ static int start(void **state)
 {
 	(void)state;
 	if (!fs) {
-		fs = slowfs_start("slow");
+		fs = slowfs_start(test_file("slow", -1));
 		knobs = slowfs_knobs(fs);
 	}
 	context = guest_context();
@@ -358,8 +358,7 @@ int main(void)
 {
 	int r;
 
-	slowfs_need();
-	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
+	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_FUSE);
 	slowfs_stop(fs);
 	return r;
 }

@@ -550,13 +550,13 @@ int main(void)
 	int r;
 
 	spare_valgrind();
-	slowfs_need();
-	fs = slowfs_start("slow");
+	test_require(TEST_NEEDS_FUSE);
+	fs = slowfs_start(test_file("slow", -1));
 	knobs = slowfs_knobs(fs);
-	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
+	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_FUSE);
 	if (!under_valgrind())
 		r |= test_run("locks", lock_tests, ARRAY_SIZE(lock_tests),
-			      TEST_NEEDS_ROOT);
+			      TEST_NEEDS_FUSE);
 	slowfs_stop(fs);
 	return r;
 }
