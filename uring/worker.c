@@ -85,6 +85,11 @@ struct worker *worker_free(struct worker *w)
 	return NULL;
 }
 
+static bool is_lent(const struct op *op)
+{
+	return op->kind == OP_LOCK && (op->flags & OP_LEND);
+}
+
 /* Copy the path and duplicate the descriptor of w->mine. */
 static int make_own(struct worker *w)
 {
@@ -103,7 +108,8 @@ static int make_own(struct worker *w)
 		memcpy(w->path, *path, len + 1);
 		*path = w->path;
 	}
-	if (op->fd < 0 || op->kind == OP_CLOSE || (path && **path == '/'))
+	if (op->fd < 0 || op->kind == OP_CLOSE || (path && **path == '/') ||
+	    is_lent(op))
 		return 0;
 	w->fd = fcntl(op->fd, F_DUPFD_CLOEXEC, 0);
 	if (w->fd < 0)
@@ -158,7 +164,7 @@ static void drop_lock(struct worker *w)
 	const struct op_lock *lock = &w->mine.lock;
 
 	if (w->held != lock->type)
-		local_lock(w->fd, lock, w->held, F_OFD_SETLK);
+		local_lock(w->mine.fd, lock, w->held, F_OFD_SETLK);
 }
 
 /* Nobody wants the result any more. */
@@ -168,6 +174,8 @@ static void undo(struct worker *w)
 		fd_close(w->mine.res);
 	if (w->mine.kind == OP_LOCK && w->mine.res == 0)
 		drop_lock(w);
+	if (is_lent(&w->mine))
+		fd_close(w->mine.fd);
 	w->fd = fd_close(w->fd);
 }
 
@@ -180,6 +188,8 @@ static void hand_over(struct worker *w)
 		op->lock = w->mine.lock;
 	else if (op->kind == OP_STAT || op->kind == OP_STAT_PATH)
 		op->stat.out = w->mine.stat.out;
+	else if (op->kind == OP_OPEN)
+		op->open.out = w->mine.open.out;
 	w->state = WORKER_COMMITTED;
 }
 
@@ -311,7 +321,8 @@ static void work(struct worker *w)
 {
 	if (w->mine.res) /* of make_own() */
 		return;
-	if (w->mine.kind == OP_LOCK)
+	w->held = F_UNLCK;
+	if (w->mine.kind == OP_LOCK && !is_lent(&w->mine))
 		w->held = held_type(w->fd, &w->mine.lock);
 	if (w->mine.kind == OP_LOCK && (w->mine.flags & OP_WAIT))
 		wait_lock(w);

@@ -125,6 +125,9 @@ static void prepare_open(struct take *t, uint32_t item, struct op *op)
 					   : 0;
 	}
 	op->flags = slot->patient ? OP_REMOTE : take_flags(slot);
+	if (op->flags)
+		op->flags |= OP_IDENTIFY;
+	slot->seen.mode = 0;
 }
 
 /* Where do these lead? What cannot be found out is left to the workers. */
@@ -172,6 +175,8 @@ static size_t take_opened(struct take *t, size_t n)
 			       op->res == -ENOSYS || op->res == -EPERM;
 
 		slot->fd = op->res;
+		if (op->flags & OP_IDENTIFY)
+			slot->seen = op->open.out;
 		if (op->res == -EAGAIN && !slot->patient)
 			slot->patient = true;
 		else if (!refused || !op->open.resolve)
@@ -206,12 +211,9 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 }
 
 /* @wanted: what a regular file is taken for */
-static void judge_type(struct txn_event *e, const struct op *op,
+static void judge_type(struct txn_event *e, const struct op_stat *st,
 		       enum res_type wanted)
 {
-	const struct op_stat *st = &op->stat.out;
-
-	e->res = op->res;
 	e->id = (struct res_id){ st->dev, st->ino };
 	if (S_ISREG(st->mode))
 		e->type = wanted;
@@ -257,7 +259,7 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct take_slot *slot = &t->slots[acts[i].item];
 
-		if (slot->fd >= 0)
+		if (slot->fd >= 0 && !slot->seen.mode)
 			t->ops[k++] = (struct op){ .kind = OP_STAT,
 						   .flags = take_flags(slot),
 						   .fd = slot->fd };
@@ -269,13 +271,18 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		struct txn_event *e = take_event(t, &acts[i]);
 
 		if (slot->fd >= 0) {
-			const struct op *op = &t->ops[k++];
+			const struct op *op = NULL;
+			const struct op_stat *st = &slot->seen;
 
-			judge_type(e, op, slot->type);
-			note_kind(t, acts[i].item, op->stat.out.dev);
+			if (!st->mode) {
+				op = &t->ops[k++];
+				st = &op->stat.out;
+				e->res = op->res;
+			}
+			judge_type(e, st, slot->type);
+			note_kind(t, acts[i].item, st->dev);
 			if (!e->res)
-				e->res = take_points_of(t, acts[i].item,
-							&op->stat.out);
+				e->res = take_points_of(t, acts[i].item, st);
 		} else {
 			/* A socket has no regular file behind it either. */
 			e->res = slot->fd == -ENXIO ? 0 : slot->fd;

@@ -185,11 +185,11 @@ static bool hangs(const struct request *q)
 	}
 }
 
-static bool is_due(const struct request *q)
+static bool is_due(const struct request *q, uint64_t now)
 {
 	if (q->interrupted)
 		return true;
-	return !hangs(q) && clock_now() >= q->due &&
+	return now >= q->due && !hangs(q) &&
 	       !(q->wait && find_conflict(&q->lock));
 }
 
@@ -227,6 +227,7 @@ static void answer(const struct request *q)
 static void settle(void)
 {
 	struct request **p = &requests;
+	uint64_t now = clock_now();
 
 	if (knobs->lose_locks) {
 		drop_locks(any_lock, NULL);
@@ -235,7 +236,7 @@ static void settle(void)
 	while (*p) {
 		struct request *q = *p;
 
-		if (!is_due(q)) {
+		if (!is_due(q, now)) {
 			p = &q->next;
 			continue;
 		}
