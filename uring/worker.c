@@ -85,12 +85,26 @@ struct worker *worker_free(struct worker *w)
 	return NULL;
 }
 
-/* Copy the path and duplicate the descriptor of w->mine. */
+static int copy_data(struct worker *w)
+{
+	struct op *op = &w->mine;
+
+	if (op->write.size > sizeof(w->data))
+		return -EINVAL;
+	memcpy(w->data, op->write.data, op->write.size);
+	op->write.data = w->data;
+	return 0;
+}
+
+/* Copy path or data and duplicate the descriptor of w->mine. */
 static int make_own(struct worker *w)
 {
 	struct op *op = &w->mine;
 	const char **path = NULL;
+	int r = op->kind == OP_WRITE ? copy_data(w) : 0;
 
+	if (r)
+		return r;
 	if (op->kind == OP_OPEN)
 		path = &op->open.path;
 	else if (op->kind == OP_STAT_PATH)
