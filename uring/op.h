@@ -17,10 +17,11 @@ enum op_kind {
 	OP_UNLOCK,    /* drop the OFD lock's range on fd */
 	OP_QUERY,     /* F_OFD_GETLK: lock is overwritten by the answer */
 	OP_CLOSE,     /* close fd */
+	OP_READ,      /* data from fd at an offset; result: how much */
 	OP_WRITE,     /* data to fd at an offset: all of it, or an error */
 };
 
-#define OP_WRITE_MAX 4096 /* bytes */
+#define OP_DATA_MAX 4096 /* bytes of one OP_READ or OP_WRITE */
 
 enum op_flags {
 	/* The file system may need a network round trip: use the workers. */
@@ -60,9 +61,10 @@ struct op {
 		} stat;
 		struct op_lock lock;
 		struct {
-			const void *data;
-			uint32_t size; /* at most OP_WRITE_MAX */
+			void *to;	  /* OP_READ */
+			const void *from; /* OP_WRITE */
+			uint32_t size;	  /* at most OP_DATA_MAX */
 			int64_t offset;
-		} write;
+		} data;
 	};
 };

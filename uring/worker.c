@@ -85,14 +85,15 @@ struct worker *worker_free(struct worker *w)
 	return NULL;
 }
 
-static int copy_data(struct worker *w)
+static int own_data(struct worker *w)
 {
 	struct op *op = &w->mine;
 
-	if (op->write.size > sizeof(w->data))
+	if (op->data.size > sizeof(w->data))
 		return -EINVAL;
-	memcpy(w->data, op->write.data, op->write.size);
-	op->write.data = w->data;
+	if (op->kind == OP_WRITE)
+		memcpy(w->data, op->data.from, op->data.size);
+	op->data.from = op->data.to = w->data;
 	return 0;
 }
 
@@ -101,7 +102,8 @@ static int make_own(struct worker *w)
 {
 	struct op *op = &w->mine;
 	const char **path = NULL;
-	int r = op->kind == OP_WRITE ? copy_data(w) : 0;
+	bool data = op->kind == OP_READ || op->kind == OP_WRITE;
+	int r = data ? own_data(w) : 0;
 
 	if (r)
 		return r;
@@ -194,6 +196,8 @@ static void hand_over(struct worker *w)
 		op->lock = w->mine.lock;
 	else if (op->kind == OP_STAT || op->kind == OP_STAT_PATH)
 		op->stat.out = w->mine.stat.out;
+	else if (op->kind == OP_READ && op->res > 0)
+		memcpy(op->data.to, w->data, (size_t)op->res);
 	w->state = WORKER_COMMITTED;
 }
 

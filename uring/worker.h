@@ -33,7 +33,7 @@ struct worker {
 	struct flock wait;
 	union {
 		char path[PATH_MAX];
-		char data[OP_WRITE_MAX];
+		char data[OP_DATA_MAX];
 	};
 };
 

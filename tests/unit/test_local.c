@@ -111,7 +111,7 @@ static void what_a_call_cannot_do_is_said(void **state)
 
 static void a_write_is_whole_or_an_error(void **state)
 {
-	static char big[OP_WRITE_MAX + 1];
+	static char big[OP_DATA_MAX + 1];
 	int fd = must_open(test_file("written", 0), O_RDWR), pipes[2];
 	struct op op = op_write(fd, "abc", 3, 2);
 	char buf[8] = "";
@@ -119,18 +119,20 @@ static void a_write_is_whole_or_an_error(void **state)
 	(void)state;
 	local_call(&op);
 	assert_int_equal(op.res, 0);
-	assert_int_equal(pread(fd, buf, sizeof(buf), 0), 5);
+	op = op_read(fd, buf, sizeof(buf), 0);
+	local_call(&op);
+	assert_int_equal(op.res, 5);
 	assert_memory_equal(buf, "\0\0abc", 5);
 	op = op_write(fd, big, sizeof(big) - 1, 0);
 	local_call(&op);
 	assert_int_equal(op.res, 0);
-	op.write.size++;
+	op.data.size++;
 	local_call(&op);
 	assert_int_equal(op.res, -EINVAL);
 	close(fd);
 	local_call(&op);
 	assert_int_equal(op.res, -EINVAL);
-	op.write.size = 1;
+	op.data.size = 1;
 	local_call(&op);
 	assert_int_equal(op.res, -EBADF);
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
@@ -155,7 +157,7 @@ static void a_short_write_is_no_space(void **state)
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
 	local_call(&op);
 	assert_int_equal(op.res, -ENOSPC);
-	op.write.offset = 10;
+	op.data.offset = 10;
 	local_call(&op);
 	assert_int_equal(op.res, -EFBIG);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
