@@ -27,8 +27,8 @@
  *
  * Opens that may create (their -EAGAIN would be certain), and all of them where
  * openat2(2) is filtered away, are done at once and may wait for a local disk.
- * So are reads and writes, of a few bytes that are mostly in the page cache: few
- * file systems can say that they would have to wait.
+ * So are reads and writes, of a few bytes that are mostly in the page cache:
+ * few file systems can say that they would have to wait.
  *
  * fstat(2) of glibc before 2.39 goes through newfstatat(2) with an empty path,
  * 0.170 us against 0.154, hence the bare call where struct stat is the
