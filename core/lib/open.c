@@ -3,6 +3,7 @@
 
 #include "core/base/feature.h"
 #include "core/base/util.h"
+#include "core/lib/own.h"
 #include "core/lib/where.h"
 
 #include <fcntl.h>
@@ -237,6 +238,26 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	slot->remote = kind.remote;
 }
 
+/* Before anything is locked. */
+static void refuse_weak(struct take *t, size_t first, size_t n)
+{
+	int least = t->context->policy.require_scope;
+
+	for (size_t i = first; least && i < first + n; i++) {
+		struct txn_event *e = &t->events[i];
+		struct mount_kind kind;
+
+		if (e->res || t->slots[e->item].fd < 0)
+			continue;
+		own_reach(t, e->item, e->id, &kind);
+		if ((int)kind.scope >= least)
+			continue;
+		e->res = -EXDEV;
+		if (!t->weak.fs[0])
+			t->weak = kind;
+	}
+}
+
 static void close_failed(struct take *t, size_t first, size_t n)
 {
 	size_t k = 0;
@@ -291,8 +312,10 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 	}
 	if (!r)
 		r = take_open_points(t, first, n);
-	if (!r)
+	if (!r) {
+		refuse_weak(t, first, n);
 		close_failed(t, first, n);
+	}
 	return r;
 }
 

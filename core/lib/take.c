@@ -167,6 +167,20 @@ static const char *item_text(const struct txn_item *item)
 	}
 }
 
+static int report_weak(struct take *t, const char *path, const char *more)
+{
+	const struct mount_kind *kind = &t->weak;
+	int least = t->context->policy.require_scope;
+
+	return context_fail(t->context, -EXDEV,
+			    "%s: a lease on it has the scope '%s' (%s%s%s), "
+			    "and '%s' is required%s",
+			    quoted(path), res_scope_name(kind->scope), kind->fs,
+			    kind->option ? ", mounted with " : "",
+			    kind->option ? kind->option : "",
+			    res_scope_name((enum res_scope)least), more);
+}
+
 static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
 {
 	for (size_t c = 0; c < t->refused.n; c++)
@@ -225,6 +239,8 @@ static int report_items(struct take *t)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
 	text = t->slots[worst].type == RES_TYPE_LEASE ? lease_text(item)
 						      : point_text(t, worst);
+	if (item->error == -EXDEV && t->weak.fs[0])
+		return report_weak(t, item->path, more);
 	if (item->error != -EBUSY)
 		return context_fail(t->context, item->error, "%s: %s%s",
 				    quoted(item->path),

@@ -43,7 +43,7 @@ struct take_slot {
 	bool located;	/* where its links lead is known: remote says it */
 	bool patient;	/* somebody has a lease on it (F_SETLEASE): wait */
 	uint8_t blamed; /* the point that was last refused, or that failed */
-	struct op_stat seen; /* what is open; mode 0: ask */
+	struct op_stat seen;	/* what is open; mode 0: ask */
 	struct take_more *more; /* or NULL; kept until it is opened again */
 };
 
@@ -79,7 +79,8 @@ struct take {
 	struct conflict_list refused; /* of the last inquiry */
 	uint32_t *refused_items;
 	size_t cap_refused;
-	uint64_t search_until; /* of all inquiries */
+	uint64_t search_until;	/* of all inquiries */
+	struct mount_kind weak; /* the first that the policy finds too weak */
 	struct take_lock_dir lock_dirs[3];
 	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
