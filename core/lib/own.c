@@ -58,15 +58,27 @@ void own_forget(struct take *t)
 	t->mine_known = false;
 }
 
+static const struct take_mine *find_mine(const struct take *t, struct res_id id)
+{
+	struct take_mine key = { .id = id };
+
+	if (!t->n_mine)
+		return NULL;
+	return bsearch(&key, t->mine, t->n_mine, sizeof(key), compare_mine);
+}
+
+bool own_has(const struct take *t, struct res_id id, enum res_mode mode)
+{
+	const struct take_mine *found = find_mine(t, id);
+
+	return found && found->mode == mode;
+}
+
 enum txn_holder own_recall(const struct take *t, uint32_t i)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
-	struct take_mine key = { .id = item->id };
-	const struct take_mine *found;
+	const struct take_mine *found = find_mine(t, item->id);
 
-	if (!t->n_mine)
-		return TXN_HOLDER_NONE;
-	found = bsearch(&key, t->mine, t->n_mine, sizeof(key), compare_mine);
 	if (!found)
 		return TXN_HOLDER_NONE;
 	return found->mode == item->mode ? TXN_HOLDER_SELF
@@ -77,7 +89,8 @@ static enum res_scope scope_of(struct take *t, const struct txn_item *item)
 {
 	struct mount_kind kind = { .scope = RES_SCOPE_HOST };
 
-	if (mounts_any_remote(t->context->mounts))
+	if (item->type != RES_TYPE_BLOCK &&
+	    mounts_any_remote(t->context->mounts))
 		mounts_by_dev(t->context->mounts, item->id.dev, item->path,
 			      &kind);
 	return kind.scope;

@@ -83,6 +83,7 @@ static int take_add(struct take *t, const struct wanted_disk *disks)
 		slot->place =
 			places_find(&t->places, disks[i].path, &slot->base);
 		slot->type = disks[i].type;
+		slot->claim = disks[i].claim;
 		r = txn_add(t->txn, disks[i].path, disks[i].mode);
 	}
 	return r;
@@ -138,8 +139,7 @@ static const char *item_text(const struct txn_item *item)
 	case EOPNOTSUPP:
 		if (item->type == RES_TYPE_FILE || item->type == RES_TYPE_LEASE)
 			return "its file system does not support locks";
-		return "not a regular file: this version locks image files "
-		       "only";
+		return "no regular file and no block device";
 	case EEXIST:
 		return item->same_as == UINT32_MAX
 			       ? "the guest holds it already, in another mode"
@@ -152,6 +152,39 @@ static const char *item_text(const struct txn_item *item)
 	default:
 		return strerror(-item->error);
 	}
+}
+
+/* About a lock file of the disk. */
+static const char *point_text(const struct take_point *point, int error)
+{
+	static _Thread_local char text[4 * PATH_MAX + 128];
+	const char *why = strerror(-error);
+
+	if (error == -EACCES)
+		why = "this user may not make or open it";
+	else if (error == -EINVAL)
+		why = "not a regular file";
+	else if (error == -ETIME)
+		why = TEXT_TOO_SLOW;
+	snprintf(text, sizeof(text), "its lock file %s: %s",
+		 quoted(point->path), why);
+	return text;
+}
+
+/* What can be said beyond the error of the item, or NULL. */
+static const char *special_text(const struct take *t, size_t i)
+{
+	const struct txn_item *item = txn_item(t->txn, i);
+	const struct take_slot *slot = &t->slots[i];
+
+	if (item->error == -EINVAL && slot->claim && !slot->more)
+		return "only a block device can be claimed";
+	if (slot->more && slot->more->trouble)
+		return slot->more->trouble;
+	if (slot->blamed && item->error != -EEXIST && item->error != -ESTALE)
+		return point_text(&slot->more->points[slot->blamed - 1],
+				  item->error);
+	return slot->type == RES_TYPE_LEASE ? lease_text(item) : NULL;
 }
 
 static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
@@ -200,7 +233,7 @@ static int report_items(struct take *t)
 	struct glk_conflict unknown = {};
 	const struct glk_conflict *refusal;
 	const struct txn_item *item;
-	const char *text = NULL;
+	const char *text;
 	char more[48] = "", held[6000];
 	size_t failed, worst = worst_item(t, &failed);
 	int r = 0;
@@ -210,8 +243,7 @@ static int report_items(struct take *t)
 	item = txn_item(t->txn, worst);
 	if (failed > 1)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
-	if (t->slots[worst].type == RES_TYPE_LEASE)
-		text = lease_text(item);
+	text = special_text(t, worst);
 	if (item->error != -EBUSY)
 		return context_fail(t->context, item->error, "%s: %s%s",
 				    quoted(item->path),
