@@ -73,6 +73,12 @@ enum glk_disk_flags {
 	 * The directory must exist; KEY itself must not be a link.
 	 */
 	GLK_DISK_LEASE = 1 << 2,
+	/*
+	 * A block device is opened with O_EXCL (open(2)), too, as mounting it
+	 * or making a volume of it does: the kernel then refuses those, and a
+	 * second claim, for as long as the guest holds it.
+	 */
+	GLK_DISK_CLAIM = 1 << 3,
 };
 
 enum glk_lease_type {
@@ -207,7 +213,8 @@ enum glk_conflict_kind {
 	GLK_CONFLICT_UNKNOWN = 0, /* nobody that we may see holds it */
 	GLK_CONFLICT_GUEST = 1,	  /* a guest of guestlock's */
 	GLK_CONFLICT_PROCESS = 2, /* a process, through its own lock */
-	GLK_CONFLICT_HOST = 3,	  /* another host */
+	GLK_CONFLICT_HOST = 3,	  /* another host, by what a file says */
+	GLK_CONFLICT_KERNEL = 4,  /* the kernel: a mount, a volume */
 };
 
 /* One refused disk and who has it. Fields that are not known are "" or 0. */
@@ -219,7 +226,11 @@ struct glk_conflict {
 	const char *name;
 	pid_t pid;
 	const char *exe;
-	uint64_t since; /* of the lease, or of the process; REALTIME, ns */
+	uint64_t since;	  /* of the lease, or of the process; REALTIME, ns */
+	const char *host; /* that it is on, if that is another one */
+	const char *how;  /* what it does with the disk, if it does not hold a
+			     lock on just this, as "holds its partition sda1" or
+			     "has it open" */
 };
 
 /**
@@ -245,6 +256,68 @@ void glk_context_free(struct glk_context *context);
  */
 void glk_context_set_timeout(struct glk_context *context, unsigned ms);
 
+/* What to do if somebody has a disk open without a lock. */
+enum glk_open_policy {
+	GLK_OPEN_IGNORE = 0,
+	GLK_OPEN_WARN = 1,   /* take it; glk_context_conflicts() names them */
+	GLK_OPEN_REFUSE = 2, /* -EBUSY */
+};
+
+enum glk_policy_flags {
+	/* GLK_DISK_READONLY takes no lock at all, as libvirt does. */
+	GLK_POLICY_SKIP_READONLY = 1 << 0,
+};
+
+/**
+ * struct glk_policy - how later calls on a context take disks
+ * @require_scope:	enum glk_scope: the least that a lease may have, or
+ *			-EXDEV; 0 for any
+ * @exclusive_open:	enum glk_open_policy, for exclusive leases
+ * @flags:		enum glk_policy_flags
+ * @wait_ms:		how long to wait for disks that others hold. Beside the
+ *			time limit of glk_context_set_timeout(), which holds for
+ *			all else. Nobody waits for a disk with another one in
+ *			his hands that comes later in the order of all disks, so
+ *			two guests cannot wait for each other.
+ * @lock_dir:		beside the disk itself, lock a file of this directory,
+ *			whose name is the SHA-256 of the path; or NULL
+ * @lvm_lock_dir:	likewise for logical volumes, by their UUID
+ * @scsi_lock_dir:	likewise for SCSI disks, by their WWID
+ * @reserved:		zero
+ *
+ * The directories and names are virtlockd's (file_lockspace_dir and its like),
+ * on a file system that the hosts share: so a disk that they see by other ways
+ * than a shared file system is locked for all of them. As for virtlockd, a
+ * logical volume or SCSI disk is locked in its own kind of directory if that is
+ * set, else in @lock_dir. They must exist.
+ *
+ * Since: 0.1
+ */
+struct glk_policy {
+	int require_scope;
+	int exclusive_open;
+	unsigned flags;
+	unsigned wait_ms;
+	const char *lock_dir, *lvm_lock_dir, *scsi_lock_dir;
+	uint64_t reserved[4];
+};
+
+/**
+ * glk_context_set_policy() - how later calls on this context take disks
+ * @policy:	copied; NULL for the default, which is all zero
+ *
+ * Those that release disks want the same directories: that is how they know
+ * which lock files to remove.
+ *
+ * Return: 0; -EINVAL for what is no such value, or for an empty directory name;
+ * -ENAMETOOLONG; or -ENOMEM. Since: 0.1
+ */
+int glk_context_set_policy(struct glk_context *context,
+			   const struct glk_policy *policy);
+
+/* As it was set; valid until it is set again. Since: 0.1 */
+const struct glk_policy *glk_context_policy(const struct glk_context *context);
+
 /* Make the running, or else the next, call return -ECANCELED. Since: 0.1 */
 void glk_context_cancel(struct glk_context *context);
 
@@ -256,7 +329,8 @@ const char *glk_context_message(const struct glk_context *context);
  * glk_context_conflicts() - every disk that the last call was refused
  * @ret_conflicts:	valid until the next call on the context
  *
- * Return: how many; 0 unless the last call returned -EBUSY. Since: 0.1
+ * Return: how many; 0 unless the last call returned -EBUSY, or took disks that
+ * others have open (GLK_OPEN_WARN). Since: 0.1
  */
 size_t glk_context_conflicts(const struct glk_context *context,
 			     const struct glk_conflict **ret_conflicts);

@@ -48,7 +48,10 @@ static int open_context(struct cli *cli)
 	if (r == -EINVAL)
 		return cli_fail(cli, r,
 				"GUESTLOCK_ENGINE: auto, uring or syscall");
-	return r < 0 ? cli_fail_at(cli, r, "the lock engine") : STATUS_OK;
+	if (r < 0)
+		return cli_fail_at(cli, r, "the lock engine");
+	r = glk_context_set_policy(cli->context, &cli->options.policy);
+	return r < 0 ? cli_fail_context(cli, r) : STATUS_OK;
 }
 
 int cli_run(struct cli *cli, const struct verb *verb, int argc, char **argv)

@@ -31,9 +31,10 @@ const struct verb verb_attach_disk = {
 	.syntax = {
 		.name = "attach-disk",
 		.arguments = "[OPTION]... GUEST "
-			     "[PATH[,shared][,readonly][,lease]]...",
+			     "[PATH[,shared][,readonly][,claim][,lease]]...",
 		.options = OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-			   OPTION_LOCKSPACE | OPTION_JSON | OPTION_QUIET,
+			   OPTION_LOCKSPACE | OPTIONS_OF_POLICY | OPTION_JSON |
+			   OPTION_QUIET,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 	},

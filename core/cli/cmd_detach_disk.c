@@ -77,7 +77,8 @@ const struct verb verb_detach_disk = {
 		.name = "detach-disk",
 		.arguments = "[OPTION]... GUEST [PATH]...",
 		.options = OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-			   OPTION_LOCKSPACE | OPTION_JSON | OPTION_QUIET,
+			   OPTION_LOCKSPACE | OPTIONS_OF_DIRS | OPTION_JSON |
+			   OPTION_QUIET,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 	},

@@ -61,6 +61,13 @@ static const char *take_path(const char *s, char *out, size_t *ret_len)
 
 static int take_flags(const char *s, unsigned *flags, const char **ret_why)
 {
+	static const char unknown[] =
+		"only shared, readonly, claim and lease may follow a comma; "
+		"double a comma that belongs to the path";
+	static const char nothing[] =
+		"nothing follows the last comma; double a comma that belongs "
+		"to the path";
+
 	while (*s == ',') {
 		size_t len = strcspn(++s, ",");
 
@@ -70,14 +77,10 @@ static int take_flags(const char *s, unsigned *flags, const char **ret_why)
 			*flags |= GLK_DISK_READONLY;
 		} else if (len == 5 && !memcmp(s, "lease", len)) {
 			*flags |= GLK_DISK_LEASE;
+		} else if (len == 5 && !memcmp(s, "claim", len)) {
+			*flags |= GLK_DISK_CLAIM;
 		} else {
-			*ret_why = len ? "only shared, readonly and lease may "
-					 "follow a comma; double a comma that "
-					 "belongs "
-					 "to the path"
-				       : "nothing follows the last comma; "
-					 "double a comma that belongs to the "
-					 "path";
+			*ret_why = len ? unknown : nothing;
 			return -EINVAL;
 		}
 		s += len;

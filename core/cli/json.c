@@ -80,6 +80,7 @@ static const char *conflict_kind_name(int kind)
 		[GLK_CONFLICT_GUEST] = "guest",
 		[GLK_CONFLICT_PROCESS] = "process",
 		[GLK_CONFLICT_HOST] = "host",
+		[GLK_CONFLICT_KERNEL] = "kernel",
 	};
 
 	return name_at(names, ARRAY_SIZE(names), kind);
@@ -194,6 +195,8 @@ json_t *json_holder(const struct glk_conflict *c)
 	e |= json_object_set_new(o, "pid", pid_or_null(c->pid));
 	e |= json_set_bytes(o, "exe", c->exe);
 	e |= json_object_set_new(o, "since", json_time(c->since));
+	e |= json_set_bytes(o, "host", c->host);
+	e |= json_set_bytes(o, "how", c->how);
 	return complete(o, e);
 }
 

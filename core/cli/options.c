@@ -20,8 +20,8 @@ static const struct known {
 	{ OPTION_UUID, 0, "uuid", "U", "the guest's uuid (default: random)",
 	  options_set_uuid },
 	{ OPTION_NAME, 0, "name", "S", "the guest's name", options_set_name },
-	{ OPTION_DISK, 0, "disk", "PATH[,shared][,readonly][,lease]",
-	  "lock this image; double a comma in PATH", options_add_disk },
+	{ OPTION_DISK, 0, "disk", "PATH[,shared][,readonly][,claim][,lease]",
+	  "lock this disk; double a comma in PATH", options_add_disk },
 	{ OPTION_DISKS_FROM, 0, "disks-from", "FILE",
 	  "lock each path of FILE, one a line; - is stdin",
 	  options_set_disks_from },
@@ -40,7 +40,24 @@ static const struct known {
 	  options_set_tag },
 	{ OPTION_ARGS_FROM, 0, "args-from", "FILE",
 	  "more options, a NUL byte after each word", NULL },
-	{ OPTION_WAIT, 0, "wait", "SEC", "not in this version", NULL },
+	{ OPTION_WAIT, 0, "wait", "SEC", "wait for disks that others hold",
+	  options_set_wait },
+	{ OPTION_REQUIRE_SCOPE, 0, "require-scope", "SCOPE",
+	  "refuse locks that reach less far: node, host, server, cluster",
+	  options_set_require_scope },
+	{ OPTION_EXCLUSIVE_OPEN, 0, "exclusive-open", "off|warn|require",
+	  "may others have a disk open? (default: off)",
+	  options_set_exclusive_open },
+	{ OPTION_READONLY, 0, "readonly", "lock|skip",
+	  "lock disks that the guest only reads? (default: lock)",
+	  options_set_readonly },
+	{ OPTION_LOCK_DIR, 0, "lock-dir", "DIR",
+	  "lock a file in DIR, too, named by the path", options_set_lock_dir },
+	{ OPTION_LVM_LOCK_DIR, 0, "lvm-lock-dir", "DIR",
+	  "likewise for logical volumes, by their UUID",
+	  options_set_lvm_lock_dir },
+	{ OPTION_SCSI_LOCK_DIR, 0, "scsi-lock-dir", "DIR",
+	  "likewise for SCSI disks, by their WWID", options_set_scsi_lock_dir },
 	{ OPTION_SIDE, 0, "side", "source|destination",
 	  "which of two guests of one uuid is meant", options_set_side },
 	{ OPTION_TIMEOUT, 0, "timeout", "SEC", "how long to wait (default: 10)",
@@ -50,8 +67,6 @@ static const struct known {
 	{ OPTION_QUIET, 'q', "quiet", NULL, "print errors only", NULL },
 	{ OPTION_HELP, 'h', "help", NULL, "print this help", NULL },
 };
-
-#define OPTIONS_LATER OPTION_WAIT
 
 /* getopt_long() tables for the options that one verb accepts. */
 struct tables {
@@ -129,15 +144,6 @@ int options_complain_file(struct options *options, int err, const char *before,
 	return options_complain(options, err, before, file, after);
 }
 
-static int refuse_later(struct options *options, const struct known *k)
-{
-	_cleanup_(freep) char *text = NULL;
-
-	if (asprintf(&text, "--%s is not in this version", k->name) < 0)
-		return -ENOMEM;
-	return options_complain(options, -EOPNOTSUPP, text, NULL, "");
-}
-
 static bool *flag_of(struct options *options, enum option_bit bit)
 {
 	switch (bit) {
@@ -165,9 +171,8 @@ static int apply(struct options *options, const struct known *k,
 
 	if (k->set)
 		return k->set(options, value);
-	if (!flag)
-		return refuse_later(options, k);
-	*flag = true;
+	if (flag)
+		*flag = true;
 	return 0;
 }
 
@@ -347,8 +352,7 @@ void options_help(const struct syntax *syntax, FILE *f)
 		const struct known *k = &known_options[i];
 		char left[80];
 
-		if (!((syntax->options | OPTION_HELP) & k->bit) ||
-		    (k->bit & OPTIONS_LATER))
+		if (!((syntax->options | OPTION_HELP) & k->bit))
 			continue;
 		snprintf(left, sizeof(left), "%s%c%s--%s%s%s",
 			 k->letter ? "-" : "  ", k->letter ? k->letter : ' ',

@@ -27,14 +27,28 @@ enum option_bit {
 	OPTION_ARGS_FROM = 1 << 16,
 	OPTION_SIDE = 1 << 17,
 	OPTION_TIMEOUT = 1 << 18,
+	OPTION_LOCK_DIR = 1 << 19,
+	OPTION_LVM_LOCK_DIR = 1 << 20,
+	OPTION_SCSI_LOCK_DIR = 1 << 21,
+	OPTION_REQUIRE_SCOPE = 1 << 22,
+	OPTION_EXCLUSIVE_OPEN = 1 << 23,
+	OPTION_READONLY = 1 << 24,
 };
+
+#define OPTIONS_OF_DIRS                                                        \
+	(OPTION_LOCK_DIR | OPTION_LVM_LOCK_DIR | OPTION_SCSI_LOCK_DIR)
+
+/* Of whatever takes disks: the library's policy. */
+#define OPTIONS_OF_POLICY                                                      \
+	(OPTIONS_OF_DIRS | OPTION_REQUIRE_SCOPE | OPTION_EXCLUSIVE_OPEN |      \
+	 OPTION_READONLY | OPTION_WAIT)
 
 /* Of whatever starts a guest. */
 #define OPTIONS_OF_RUN                                                         \
 	(OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |                 \
 	 OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE | OPTION_LOCKSPACE |    \
 	 OPTION_VM | OPTION_INCOMING | OPTION_EPOCH | OPTION_TAG |             \
-	 OPTION_ARGS_FROM | OPTION_WAIT | OPTION_JSON | OPTION_QUIET)
+	 OPTION_ARGS_FROM | OPTIONS_OF_POLICY | OPTION_JSON | OPTION_QUIET)
 
 /* What a verb accepts. */
 struct syntax {
@@ -56,6 +70,7 @@ struct options {
 	int64_t timeout; /* seconds; -1: none */
 	uint64_t epoch, tag;
 	enum side side;
+	struct glk_policy policy; /* borrows its strings */
 	const char *uuid, *name, *disks_from, *lockspace, *args_from;
 	struct disks disks; /* with the leases, once options_parse() is done */
 	struct disks keys;  /* of --lease */
@@ -88,7 +103,7 @@ int options_parse(const struct syntax *syntax, int argc, char **argv,
    negative errno of open(2) and read(2), with a complaint. */
 int options_read_disks(struct options *options);
 
-/* Add PATH[,shared][,readonly][,lease]. Return: as options_parse(). */
+/* Add PATH[,shared][,readonly][,claim][,lease]. Return: as options_parse(). */
 int options_add_disk(struct options *options, const char *spec);
 
 /**
@@ -117,6 +132,16 @@ int options_set_side(struct options *options, const char *value);
 int options_set_timeout(struct options *options, const char *value);
 int options_set_disks_from(struct options *options, const char *value);
 int options_set_lockspace(struct options *options, const char *value);
+int options_set_wait(struct options *options, const char *value);
+int options_set_require_scope(struct options *options, const char *value);
+int options_set_exclusive_open(struct options *options, const char *value);
+int options_set_readonly(struct options *options, const char *value);
+int options_set_lock_dir(struct options *options, const char *value);
+int options_set_lvm_lock_dir(struct options *options, const char *value);
+int options_set_scsi_lock_dir(struct options *options, const char *value);
+
+/* Decimal digits and nothing else. Return: 0 or -EINVAL. */
+int options_parse_decimal(const char *s, uint64_t max, uint64_t *ret);
 
 /* Keep the first complaint: "@before'subject'@after", the subject escaped;
    NULL for none. Return: @err, or -ENOMEM. */

@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-/* Decimal digits and nothing else. Return: 0 or -EINVAL. */
-static int parse_decimal(const char *s, uint64_t max, uint64_t *ret)
+int options_parse_decimal(const char *s, uint64_t max, uint64_t *ret)
 {
 	unsigned long long n;
 
@@ -25,7 +24,7 @@ int options_set_id(struct options *options, const char *value)
 {
 	uint64_t id;
 
-	if (parse_decimal(value, INT64_MAX, &id) < 0)
+	if (options_parse_decimal(value, INT64_MAX, &id) < 0)
 		return options_complain(options, -EINVAL, "--id ", value,
 					" is not a number from 0 to 2^63 - 1");
 	options->id = (int64_t)id;
@@ -51,7 +50,7 @@ int options_set_name(struct options *options, const char *value)
 
 int options_set_epoch(struct options *options, const char *value)
 {
-	if (parse_decimal(value, UINT64_MAX, &options->epoch) < 0)
+	if (options_parse_decimal(value, UINT64_MAX, &options->epoch) < 0)
 		return options_complain(options, -EINVAL, "--epoch ", value,
 					" is not a number from 0 to 2^64 - 1");
 	return 0;
@@ -94,7 +93,7 @@ int options_set_timeout(struct options *options, const char *value)
 {
 	uint64_t seconds;
 
-	if (parse_decimal(value, UINT32_MAX / 1000, &seconds) < 0)
+	if (options_parse_decimal(value, UINT32_MAX / 1000, &seconds) < 0)
 		return options_complain(options, -EINVAL, "--timeout ", value,
 					" is not a number of seconds from 0 to "
 					"4294967");

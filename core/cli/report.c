@@ -88,9 +88,12 @@ void cli_put_holder(FILE *f, const struct glk_conflict *c)
 		text_put(f, *c->exe ? c->exe : "executable not known", 0);
 		fputc(')', f);
 	} else if (c->kind == GLK_CONFLICT_HOST) {
-		fputs("host '", f);
-		text_put(f, c->name, TEXT_QUOTED);
+		cli_put_guest(f, c->uuid, c->name, c->pid);
+		fputs(" of host '", f);
+		text_put(f, c->host, TEXT_QUOTED);
 		fputc('\'', f);
+	} else if (c->kind == GLK_CONFLICT_KERNEL) {
+		fputs("the kernel", f);
 	} else {
 		fputs("somebody who cannot be seen from here", f);
 	}
@@ -107,9 +110,15 @@ static void say_conflict(const struct glk_conflict *c)
 {
 	fputs("guestlock: ", stderr);
 	text_put(stderr, c->path, 0);
-	fprintf(stderr, ": held %sby ",
-		c->mode == GLK_MODE_SHARED ? "exclusively " : "");
+	fputs(": ", stderr);
+	if (!*c->how)
+		fprintf(stderr, "held %sby ",
+			c->mode == GLK_MODE_SHARED ? "exclusively " : "");
 	cli_put_holder(stderr, c);
+	if (*c->how) {
+		fputc(' ', stderr);
+		text_put(stderr, c->how, 0);
+	}
 	fputc('\n', stderr);
 }
 

@@ -19,6 +19,8 @@ static void forget(struct glk_conflict *c)
 	free((char *)c->uuid);
 	free((char *)c->name);
 	free((char *)c->exe);
+	free((char *)c->host);
+	free((char *)c->how);
 }
 
 int conflict_add(struct conflict_list *list, const struct glk_conflict *c)
@@ -36,9 +38,10 @@ int conflict_add(struct conflict_list *list, const struct glk_conflict *c)
 		list->items = p;
 		list->cap = cap;
 	}
-	own.path = own.uuid = own.name = own.exe = NULL;
+	own.path = own.uuid = own.name = own.exe = own.host = own.how = NULL;
 	if (copy(from.path, &own.path) || copy(from.uuid, &own.uuid) ||
-	    copy(from.name, &own.name) || copy(from.exe, &own.exe))
+	    copy(from.name, &own.name) || copy(from.exe, &own.exe) ||
+	    copy(from.host, &own.host) || copy(from.how, &own.how))
 		r = -ENOMEM;
 	if (r)
 		forget(&own);
@@ -65,27 +68,43 @@ static void format_time(uint64_t ns, char *buf, size_t size)
 		strftime(buf, size, " since %Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
-void conflict_describe(const struct glk_conflict *c, char *buf, size_t size)
+/* Who it is, without what he does. */
+static void describe_holder(const struct glk_conflict *c, char *buf,
+			    size_t size)
 {
 	char since[40];
 
 	format_time(c->since, since, sizeof(since));
 	switch (c->kind) {
 	case GLK_CONFLICT_GUEST:
-		snprintf(buf, size, "held by guest '%s' (uuid %s, pid %d)%s",
+		snprintf(buf, size, "guest '%s' (uuid %s, pid %d)%s",
 			 quoted(c->name), c->uuid, (int)c->pid, since);
 		break;
 	case GLK_CONFLICT_PROCESS:
-		snprintf(buf, size, "held by process %d (%s)%s", (int)c->pid,
+		snprintf(buf, size, "process %d (%s)%s", (int)c->pid,
 			 c->exe[0] ? quoted(c->exe) : "unknown executable",
 			 since);
 		break;
 	case GLK_CONFLICT_HOST:
-		snprintf(buf, size, "held by host %s%s", quoted(c->name),
-			 since);
+		snprintf(buf, size, "guest '%s' (uuid %s, pid %d) of host %s%s",
+			 quoted(c->name), quoted(c->uuid), (int)c->pid,
+			 quoted(c->host), since);
+		break;
+	case GLK_CONFLICT_KERNEL:
+		snprintf(buf, size, "the kernel");
 		break;
 	default:
-		snprintf(buf, size,
-			 "held by somebody that this process cannot see");
+		snprintf(buf, size, "somebody that this process cannot see");
 	}
+}
+
+void conflict_describe(const struct glk_conflict *c, char *buf, size_t size)
+{
+	char who[5000];
+
+	describe_holder(c, who, sizeof(who));
+	if (c->how && *c->how)
+		snprintf(buf, size, "%s %s", who, quoted(c->how));
+	else
+		snprintf(buf, size, "held by %s", who);
 }

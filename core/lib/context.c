@@ -36,6 +36,7 @@ GLK_EXPORT void glk_context_free(struct glk_context *context)
 	conflict_clear(&context->holders);
 	free(context->message);
 	free(context->scratch);
+	policy_done(&context->policy);
 	engine_free(context->engine);
 	mounts_free(context->mounts);
 	free(context);

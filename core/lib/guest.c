@@ -150,12 +150,18 @@ int disk_check(struct glk_context *context, const struct glk_disk *disk,
 		return context_fail(context, -ENAMETOOLONG,
 				    "%s: path is longer than %d bytes",
 				    quoted(disk->path), CAPSULE_PATH_MAX);
-	if (disk->flags & ~(shared | GLK_DISK_LEASE))
+	if (disk->flags & ~(shared | GLK_DISK_LEASE | GLK_DISK_CLAIM))
 		return context_fail(context, -EINVAL, "%s: unknown flags 0x%x",
 				    quoted(disk->path), disk->flags);
 	if (disk->flags & GLK_DISK_LEASE && !lease_file_is_named(disk->path))
 		return context_fail(context, -EINVAL, "%s: a lease has no name",
 				    quoted(disk->path));
+	if (disk->flags & GLK_DISK_LEASE && disk->flags & GLK_DISK_CLAIM)
+		return context_fail(context, -EINVAL,
+				    "%s: a lease cannot be claimed",
+				    quoted(disk->path));
+	ret_wanted->claim = disk->flags & GLK_DISK_CLAIM;
+	ret_wanted->readonly = disk->flags & GLK_DISK_READONLY;
 	ret_wanted->mode = disk->flags & shared ? RES_SHARED : RES_EXCLUSIVE;
 	ret_wanted->type =
 		disk->flags & GLK_DISK_LEASE ? RES_TYPE_LEASE : RES_TYPE_FILE;

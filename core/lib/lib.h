@@ -28,7 +28,8 @@ struct glk_context {
 	struct engine *engine;
 	struct mounts *mounts;
 	unsigned timeout_ms;
-	uint64_t deadline; /* of the running call */
+	struct glk_policy policy; /* owns its strings */
+	uint64_t deadline;	  /* of the running call */
 	char *message;
 	struct conflict_list conflicts;
 	struct conflict_list holders; /* what glk_disk_holders() lent out */
@@ -40,7 +41,8 @@ struct glk_context {
 struct wanted_disk {
 	char *path;
 	enum res_mode mode;
-	enum res_type type; /* FILE or LEASE */
+	enum res_type type; /* FILE, for a block device, too; or LEASE */
+	bool claim, readonly;
 };
 
 struct glk_guest {
@@ -89,6 +91,10 @@ int conflict_add(struct conflict_list *list, const struct glk_conflict *c);
 void conflict_clear(struct conflict_list *list);
 /* One clause for a message: "held exclusively by guest 'web1' (...)". */
 void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
+
+/* policy.c */
+
+void policy_done(struct glk_policy *policy);
 
 /* guest.c */
 

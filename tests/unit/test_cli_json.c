@@ -112,19 +112,21 @@ static void a_conflict_has_the_fields_of_the_contract(void **state)
 	       "{\"path\": \"a.img\", \"mode\": \"exclusive\", \"holder\": "
 	       "{\"kind\": \"process\", \"uuid\": null, \"name\": null, "
 	       "\"pid\": 9, \"exe\": \"/usr/bin/qemu-system-x86_64\", "
-	       "\"since\": null}}\n");
+	       "\"since\": null, \"host\": null, \"how\": null}}\n");
 	c = (struct glk_conflict){ .path = "a",
 				   .mode = GLK_MODE_SHARED,
 				   .kind = GLK_CONFLICT_GUEST,
 				   .uuid = "u",
 				   .name = "n",
 				   .exe = "",
-				   .since = MOMENT };
+				   .since = MOMENT,
+				   .host = "h2",
+				   .how = "has it open" };
 	expect(json_conflict(&c),
 	       "{\"path\": \"a\", \"mode\": \"shared\", \"holder\": "
 	       "{\"kind\": \"guest\", \"uuid\": \"u\", \"name\": \"n\", "
 	       "\"pid\": null, \"exe\": null, \"since\": \"" MOMENT_TEXT
-	       "\"}}\n");
+	       "\", \"host\": \"h2\", \"how\": \"has it open\"}}\n");
 }
 
 static void a_path_that_is_not_utf8_survives(void **state)
