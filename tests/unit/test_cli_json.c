@@ -112,7 +112,7 @@ static void a_conflict_has_the_fields_of_the_contract(void **state)
 	       "{\"path\": \"a.img\", \"mode\": \"exclusive\", \"holder\": "
 	       "{\"kind\": \"process\", \"uuid\": null, \"name\": null, "
 	       "\"pid\": 9, \"exe\": \"/usr/bin/qemu-system-x86_64\", "
-	       "\"since\": null, \"host\": null, \"how\": null}}\n");
+	       "\"since\": null}}\n");
 	c = (struct glk_conflict){ .path = "a",
 				   .mode = GLK_MODE_SHARED,
 				   .kind = GLK_CONFLICT_GUEST,
