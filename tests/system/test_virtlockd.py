@@ -10,9 +10,11 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
+import time
 import unittest
 import uuid
 
@@ -20,6 +22,7 @@ from cli import (Case, GUESTLOCK, HELD, ISO, OK, ROOT, WAIT, becomes_free,
                  lockable)
 from virtlockd import Refused, VIRTLOCKD, Virtlockd
 
+QEMU = shutil.which("qemu-system-x86_64")
 EVERYTHING = 0  # the length of a lock: to the end of all files
 
 
@@ -170,6 +173,51 @@ class Direct(Virtlockds):
         self.libvirt.acquire(self.disk)
 
 
+class Qemu(Virtlockds):
+    """A real guest, stopped before its first instruction, and no more than
+    that: test_qemu.py has guests that run."""
+
+    def setUp(self):
+        super().setUp()
+        os.truncate(self.disk, 1 << 20)
+
+    def run_qemu(self, *run):
+        process = subprocess.Popen(
+            [*run, QEMU, "-accel", "tcg", "-S", "-nodefaults",
+             "-no-user-config", "-display", "none", "-m", "16",
+             "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk",
+             "-blockdev", json.dumps({
+                 "driver": "raw", "node-name": "disk", "file": {
+                     "driver": "file", "filename": self.disk,
+                     "locking": "on"}})],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self.addCleanup(self.end, process)
+        end = time.monotonic() + WAIT
+        while lockable(self.disk, byte=201):
+            self.assertIsNone(process.poll())
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+        return process
+
+    def test_virtlockd_is_refused_while_qemu_runs_under_guestlock(self):
+        process = self.run_qemu(GUESTLOCK, "run", "--disk", self.disk, "--")
+        for shared in (False, True):
+            self.assert_refuses(self.disk, shared)
+        self.assertEqual(self.paths(process), [self.disk])
+        self.end(process)
+        self.assertTrue(becomes_free(self.disk))
+        self.libvirt.acquire(self.disk)
+
+    def test_a_guest_of_libvirts_is_refused_to_guestlock(self):
+        """libvirtd has virtlockd lock the disk, and then QEMU runs."""
+        self.libvirt.acquire(self.disk)
+        process = self.run_qemu()
+        for mode in ("", ",shared"):
+            said = self.refused(HELD, "--disk", self.disk + mode)
+            self.assert_named(said, self.disk)
+        self.assertIsNone(process.poll())
+
+
 HOLDER = """
 import fcntl, os, struct, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
@@ -180,10 +228,14 @@ print(fd, flush=True)
 sys.stdin.read()
 """
 
-LIBVIRT = [(fcntl.F_SETLK, fcntl.F_WRLCK, 1, 1)]
+# What strace prints of a lock that is taken, or tried.
+LOCKS = re.compile(r"<([^>]*)>, F_(?:OFD_)?SETLKW?, \{l_type=F_(?:RDLCK|WRLCK), "
+                   r"l_whence=SEEK_SET, l_start=(\d+), l_len=(\d+)")
+
+LIBVIRTS = [(fcntl.F_SETLK, fcntl.F_WRLCK, 1, 1)]
 # What QEMU has on an image that it writes: the permissions that it uses, and
 # those that it does not grant to others.
-QEMU = [(fcntl.F_OFD_SETLK, fcntl.F_RDLCK, byte, 1)
+QEMUS = [(fcntl.F_OFD_SETLK, fcntl.F_RDLCK, byte, 1)
         for byte in (100, 101, 103, 201, 203)]
 
 
@@ -293,8 +345,52 @@ class Bytes(Case):
                                  what)
         self.assertNotEqual(self.first_lock(self.first, 0, 1), None)
 
+    def traced(self, *args):
+        """The bytes of a disk that a call locks, be it for a moment. It does
+        that with a capsule's own file, too."""
+        log = self.path("trace")
+        self.expect(OK, "-f", "-y", "-qq", "-e", "trace=fcntl", "-o", log, GUESTLOCK,
+                    *args, program="strace", env=dict(
+                        os.environ, ASAN_OPTIONS="detect_leaks=0"))
+        found = set()
+        with open(log, errors="replace") as f:
+            for path, start, length in LOCKS.findall(f.read()):
+                self.assertGreater(int(length), 0)
+                if path in (self.first, self.second):
+                    found |= set(range(int(start), int(start) + int(length)))
+                else:
+                    self.assertIn("memfd:", path)
+        os.unlink(log)
+        return found
+
+    def test_no_call_locks_a_byte_that_is_not_ours(self):
+        guest = "--uuid", self.uuid, "--disk", self.first
+        true = "--", "true"
+        found = [self.traced("run", *guest, *true),
+                 self.traced("run", *guest, "--disk", self.second + ",shared",
+                             *true)]
+        source = self.start(*guest)
+        found += [self.traced(*args) for args in (
+            ("attach-disk", self.uuid, self.second),
+            ("detach-disk", self.uuid, self.second),
+            ("attach-disk", self.uuid, self.second + ",shared"),
+            ("detach-disk", self.uuid, self.second),
+            ("check", self.uuid), ("who", self.first),
+            ("migrate", "prepare", self.uuid, "localhost"),
+            ("migrate", "cancel", self.uuid),
+            ("migrate", "prepare", self.uuid, "localhost"),
+            ("migrate", "incoming", *guest, *true),
+            ("migrate", "cancel", self.uuid),
+            ("migrate", "prepare", self.uuid, "localhost"))]
+        self.start(*guest, verb=("migrate", "incoming"))
+        found.append(self.traced("migrate", "out", self.uuid))
+        self.end(source)
+        found.append(self.traced("migrate", "in", self.uuid))
+        self.assertEqual(set().union(*found), {0, 2, 3, 4, 5})
+        self.assertEqual([0 in f for f in found[:3]], [True] * 3)
+
     def test_a_guests_own_locks_stay_as_they_were(self):
-        holder = self.hold(self.first, LIBVIRT + QEMU, GUESTLOCK, "run",
+        holder = self.hold(self.first, LIBVIRTS + QEMUS, GUESTLOCK, "run",
                            "--uuid", self.uuid, "--disk", self.first, "--")
         before = self.held_by(holder)
         self.assertEqual(len(before), 5)  # neighbours are one lock
@@ -308,7 +404,10 @@ if __name__ == "__main__":
     if not ROOT:
         print("skipped: virtlockd talks to root only")
         sys.exit(77)
-    if not VIRTLOCKD:
-        print("skipped: needs virtlockd (Debian: libvirt-daemon)")
-        sys.exit(77)
+    for program, name in ((VIRTLOCKD, "virtlockd (Debian: libvirt-daemon)"),
+                          (QEMU, "qemu-system-x86_64"),
+                          (shutil.which("strace"), "strace")):
+        if not program:
+            print("skipped: needs", name)
+            sys.exit(77)
     unittest.main(verbosity=2)
