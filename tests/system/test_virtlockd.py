@@ -18,9 +18,9 @@ import time
 import unittest
 import uuid
 
-from cli import (Case, GUESTLOCK, HELD, ISO, OK, ROOT, WAIT, becomes_free,
+from cli import (Case, GUESTLOCK, HELD, ISO, OK, WAIT, becomes_free,
                  lockable)
-from virtlockd import Refused, VIRTLOCKD, Virtlockd
+from virtlockd import Refused, VIRTLOCKD, Virtlockd, skip_without
 
 QEMU = shutil.which("qemu-system-x86_64")
 EVERYTHING = 0  # the length of a lock: to the end of all files
@@ -401,13 +401,6 @@ class Bytes(Case):
 
 
 if __name__ == "__main__":
-    if not ROOT:
-        print("skipped: virtlockd talks to root only")
-        sys.exit(77)
-    for program, name in ((VIRTLOCKD, "virtlockd (Debian: libvirt-daemon)"),
-                          (QEMU, "qemu-system-x86_64"),
-                          (shutil.which("strace"), "strace")):
-        if not program:
-            print("skipped: needs", name)
-            sys.exit(77)
+    skip_without(("qemu-system-x86_64", QEMU),
+                 ("strace", shutil.which("strace")))
     unittest.main(verbosity=2)

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 
 VIRTLOCKD = shutil.which("virtlockd", path="/usr/sbin:/usr/local/sbin:" +
@@ -28,6 +29,19 @@ MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+def skip_without(*more):
+    """Exit if a test of this cannot run. @more: programs that it needs, and
+    where they are, if anywhere."""
+    if os.geteuid() != 0:
+        print("skipped: virtlockd talks to root only")
+        sys.exit(77)
+    for name, path in (("virtlockd (Debian: libvirt-daemon)", VIRTLOCKD),
+                       *more):
+        if not path:
+            print("skipped: needs", name)
+            sys.exit(77)
 
 
 class Refused(Exception):
