@@ -20,6 +20,7 @@ import uuid
 
 from cli import (Case, GUESTLOCK, HELD, ISO, OK, WAIT, becomes_free,
                  lockable)
+from lockd import LOCKD_SO
 from virtlockd import Refused, VIRTLOCKD, Virtlockd, skip_without
 
 QEMU = shutil.which("qemu-system-x86_64")
@@ -171,6 +172,35 @@ class Direct(Virtlockds):
         self.end(destination)
         self.assertTrue(becomes_free(self.disk))
         self.libvirt.acquire(self.disk)
+
+
+class Lockd(Virtlockds):
+    """libvirt's own plugin says what to lock, in place of us."""
+
+    def lockd(self, *args):
+        return self.virtlockd.lockd(self.libvirt, *args)
+
+    def test_what_libvirt_locks_is_refused_until_it_is_released(self):
+        shared, readonly = self.image("shared"), self.image("readonly")
+        self.assertEqual(self.lockd("acquire", self.disk, shared + ",shared",
+                                    readonly + ",readonly"), "")
+        self.assert_named(self.refused(HELD, "--disk", self.disk), self.disk)
+        self.assert_named(self.refused(HELD, "--disk", shared), shared)
+        self.start("--disk", shared + ",shared")
+        self.start("--disk", readonly)
+        self.assertEqual(self.lockd("release", self.disk, shared + ",shared",
+                                    readonly + ",readonly"), "")
+        self.start("--disk", self.disk)
+
+    def test_libvirt_is_refused_what_a_guest_holds(self):
+        guest = self.start("--disk", self.disk)
+        for mode in ("", ",shared"):
+            self.assertIn("resource busy: Lockspace resource '%s' is locked" %
+                          self.disk, self.lockd("acquire", self.disk + mode))
+        self.end(guest)
+        self.assertTrue(becomes_free(self.disk))
+        self.assertEqual(self.lockd("acquire", self.disk), "")
+        self.assertFalse(lockable(self.disk, fcntl.F_RDLCK))
 
 
 class Qemu(Virtlockds):
@@ -401,6 +431,7 @@ class Bytes(Case):
 
 
 if __name__ == "__main__":
-    skip_without(("qemu-system-x86_64", QEMU),
+    skip_without(("libvirt's lockd.so", LOCKD_SO),
+                 ("qemu-system-x86_64", QEMU),
                  ("strace", shutil.which("strace")))
     unittest.main(verbosity=2)

@@ -17,9 +17,11 @@ import struct
 import subprocess
 import sys
 import time
+import uuid
 
 VIRTLOCKD = shutil.which("virtlockd", path="/usr/sbin:/usr/local/sbin:" +
                          os.environ.get("PATH", ""))
+LOCKD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lockd.py")
 SECONDS = 60
 PROGRAM, VERSION = 0xEA7BEEF, 1
 REGISTER, RESTRICT, ACQUIRE, RELEASE, LOCKSPACE = 1, 2, 6, 7, 8
@@ -102,6 +104,23 @@ class Virtlockd:
         self.clients.append(client)
         return client
 
+    def lockd(self, client, verb, *resources, config="/nonexistent"):
+        """libvirt's own plugin, as in libvirtd, for the guest of @client.
+        Return: "", or why it was refused."""
+        namespace = os.open("/proc/%d/ns/mnt" % self.pid, os.O_RDONLY)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-B", LOCKD, config, verb,
+                 str(client.guest.pid), client.uuid, *resources],
+                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                timeout=SECONDS, preexec_fn=lambda: libc.setns(
+                    namespace, CLONE_NEWNS) and os._exit(99))
+        finally:
+            os.close(namespace)
+        said = done.stderr.decode()
+        assert done.returncode == (1 if said else 0), (done.returncode, said)
+        return said
+
     def restart(self):
         """In place, as an upgrade does. A request that it has read before it
         goes is lost, so this returns when the old program is gone: what was
@@ -144,7 +163,8 @@ class Client:
         self.guest = subprocess.Popen(
             ["sleep", "600"], stdin=subprocess.DEVNULL,
             preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, 9))
-        self.call(REGISTER, os.urandom(16) + text(name) +
+        self.uuid = str(uuid.uuid4())
+        self.call(REGISTER, uuid.UUID(self.uuid).bytes + text(name) +
                   words(1, self.guest.pid, 0))
 
     def call(self, procedure, arguments):
