@@ -259,8 +259,9 @@ sys.stdin.read()
 """
 
 # What strace prints of a lock that is taken, or tried.
-LOCKS = re.compile(r"<([^>]*)>, F_(?:OFD_)?SETLKW?, \{l_type=F_(?:RDLCK|WRLCK), "
-                   r"l_whence=SEEK_SET, l_start=(\d+), l_len=(\d+)")
+LOCKS = re.compile(r"<([^>]*)>, F_(?:OFD_)?SETLKW?, "
+                   r"\{l_type=F_(?:RDLCK|WRLCK), l_whence=SEEK_SET, "
+                   r"l_start=(\d+), l_len=(\d+)")
 
 LIBVIRTS = [(fcntl.F_SETLK, fcntl.F_WRLCK, 1, 1)]
 # What QEMU has on an image that it writes: the permissions that it uses, and
@@ -379,8 +380,8 @@ class Bytes(Case):
         """The bytes of a disk that a call locks, be it for a moment. It does
         that with a capsule's own file, too."""
         log = self.path("trace")
-        self.expect(OK, "-f", "-y", "-qq", "-e", "trace=fcntl", "-o", log, GUESTLOCK,
-                    *args, program="strace", env=dict(
+        self.expect(OK, "-f", "-y", "-qq", "-e", "trace=fcntl", "-o", log,
+                    GUESTLOCK, *args, program="strace", env=dict(
                         os.environ, ASAN_OPTIONS="detect_leaks=0"))
         found = set()
         with open(log, errors="replace") as f:

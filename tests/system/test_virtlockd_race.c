@@ -106,6 +106,7 @@ struct contender {
 	struct virtlockd_client client;
 	struct glk_context *context;
 	struct glk_guest *self;
+	bool hasty;
 };
 
 static bool try_virtlockd(struct contender *me, bool shared, struct dice *mine)
@@ -123,14 +124,20 @@ static bool try_virtlockd(struct contender *me, bool shared, struct dice *mine)
 /* Who looks for the holder takes much longer than who does not. */
 static void set_patience(struct contender *me, struct dice *mine)
 {
-	glk_context_set_timeout(me->context, dice_roll(mine, 16) ? 0 : 10000);
+	me->hasty = dice_roll(mine, 16);
+	glk_context_set_timeout(me->context, me->hasty ? 0 : 10000);
 }
 
+/* A lease file may be gone again and again; and who may not wait at all cannot
+   read its own capsule while others do. */
 static bool is_had(struct contender *me, int r)
 {
 	glk_context_set_timeout(me->context, 30000);
-	if (r)
-		MUST(r == -EBUSY || (r == -ESTALE && resource.lockspace));
+	if ((r == -ESTALE && resource.lockspace) || (r == -ETIME && me->hasty))
+		return false;
+	if (r && r != -EBUSY)
+		fprintf(stderr, "%s\n", glk_context_message(me->context));
+	MUST(!r || r == -EBUSY);
 	return !r;
 }
 
