@@ -5,11 +5,14 @@
 #include "core/base/util.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 /*
@@ -21,9 +24,10 @@
  * by asking the kernel who holds the lock of the file that the disk's name is
  * of now. Both end before the disk is given back.
  *
- * A lease file is made by the first and removed by the last who has it, so in
- * those rounds all of them also race to make it, to find out that what they
- * have just locked is not there any more, and to remove it.
+ * A lease file, and a disk's file in a lock directory, is made by the first and
+ * removed by the last who has it, so in those rounds all of them also race to
+ * make it, to find out that what they have just locked is not there any more,
+ * and to remove it.
  */
 #define N_CONTENDERS 4
 #define MAX_DELAY_NS 400000
@@ -51,6 +55,7 @@ static pid_t daemon_pid;
 /* The same thing, as each side calls it. */
 static struct virtlockd_resource resource;
 static struct glk_disk disk;
+static const char *lock_dir;
 static const char *locked_path; /* where the lock is */
 
 static void look_at_word(bool shared)
@@ -174,14 +179,30 @@ static bool try_guest(struct contender *me, bool shared, struct dice *mine)
 	return true;
 }
 
+/* To be another host, that shares nothing but the lock directory: what it has
+   at the disk's path is another file. */
+static void leave_host(void)
+{
+	const char *elsewhere = test_file("elsewhere", 0);
+
+	MUST(!unshare(CLONE_NEWNS));
+	MUST(!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	MUST(!mount(elsewhere, disk.path, NULL, MS_BIND, NULL));
+}
+
 static void contender_open(struct contender *me)
 {
+	const struct glk_policy policy = { .lock_dir = lock_dir };
+
 	if (me->side == VIRTLOCKD) {
 		me->client = virtlockd_connect(daemon_folder,
 					       process_start(do_nothing, NULL));
 		return;
 	}
 	me->context = guest_context();
+	MUST_EQUAL(glk_context_set_policy(me->context, &policy), 0);
+	if (me->try == try_guest && lock_dir)
+		leave_host();
 	if (me->try != try_self)
 		return;
 	me->self = guest_describe(me->context, GLK_HOLDER_SELF, NULL,
@@ -291,11 +312,13 @@ static void race(void)
 static int start(void **state)
 {
 	static unsigned n;
+	char name[16];
 
 	(void)state;
+	snprintf(name, sizeof(name), "virtlockd-%u", n++ % 10);
 	rounds = number_from("GUESTLOCK_TEST_ROUNDS", 1000);
 	snprintf(daemon_folder, sizeof(daemon_folder), "%s",
-		 test_file(n++ ? "virtlockd-2" : "virtlockd-1", -1));
+		 test_file(name, -1));
 	daemon_pid = virtlockd_start(daemon_folder);
 	return 0;
 }
@@ -341,11 +364,44 @@ static void a_lease_that_is_made_and_removed_has_one_holder(void **state)
 	race();
 }
 
+/* By coreutils, not by what is to be tested. */
+static const char *sha256_of(const char *text)
+{
+	static char digits[65];
+	char command[PATH_MAX + 32];
+	FILE *f;
+
+	snprintf(command, sizeof(command), "printf %%s '%s' | sha256sum", text);
+	f = popen(command, "re");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%64s", digits), 1);
+	assert_int_equal(pclose(f), 0);
+	assert_int_equal(strlen(digits), 64);
+	return digits;
+}
+
+static void a_disk_with_a_lock_directory_has_one_holder(void **state)
+{
+	char path[128];
+
+	(void)state;
+	lock_dir = test_file("locks", -1);
+	add_lockspace(lock_dir);
+	disk = (struct glk_disk){ .path = test_file("far-image", 0) };
+	resource = (struct virtlockd_resource){ .lockspace = lock_dir,
+						.name = sha256_of(disk.path) };
+	snprintf(path, sizeof(path), "locks/%s", resource.name);
+	locked_path = test_file(path, -1);
+	race();
+	lock_dir = NULL;
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
 	TEST(an_image_has_one_holder_at_a_time),
 	TEST(a_lease_that_is_made_and_removed_has_one_holder),
+	TEST(a_disk_with_a_lock_directory_has_one_holder),
 };
 
 int main(void)
