@@ -328,33 +328,33 @@ static void virtlockds_lock_on_the_node_and_ours_exclude_each_other(
 }
 
 /* Hundreds of devices, as a guest with hundreds of volumes has them. */
-struct farm {
+struct many {
 	char (*paths)[LOOP_PATH_MAX];
 	int *fds;
 	struct disks disks;
 };
 
-static struct farm farm_new(size_t n)
+static struct many many_new(size_t n)
 {
-	struct farm farm = { .paths = calloc(n, sizeof(*farm.paths)),
-			     .fds = calloc(n, sizeof(*farm.fds)),
+	struct many many = { .paths = calloc(n, sizeof(*many.paths)),
+			     .fds = calloc(n, sizeof(*many.fds)),
 			     .disks = { calloc(n, sizeof(struct glk_disk)),
 					n } };
 
 	for (size_t i = 0; i < n; i++) {
-		farm.fds[i] = loop_attach("small", 1 << 20, farm.paths[i]);
-		farm.disks.items[i].path = farm.paths[i];
+		many.fds[i] = loop_attach("small", 1 << 20, many.paths[i]);
+		many.disks.items[i].path = many.paths[i];
 	}
-	return farm;
+	return many;
 }
 
-static void farm_free(struct farm *farm)
+static void many_free(struct many *many)
 {
-	for (size_t i = 0; i < farm->disks.n; i++)
-		close(farm->fds[i]);
-	free(farm->paths);
-	free(farm->fds);
-	free(farm->disks.items);
+	for (size_t i = 0; i < many->disks.n; i++)
+		close(many->fds[i]);
+	free(many->paths);
+	free(many->fds);
+	free(many->disks.items);
 }
 
 static void say(const char *what, size_t n, uint64_t since)
@@ -365,25 +365,25 @@ static void say(const char *what, size_t n, uint64_t since)
 	       (double)ns / 1e6, (double)ns / 1e3 / (double)n);
 }
 
-static void plug_all(struct glk_guest *guest, const struct farm *farm)
+static void plug_all(struct glk_guest *guest, const struct many *many)
 {
 	uint64_t since = clock_now();
 
-	for (size_t i = 0; i < farm->disks.n; i++)
-		assert_int_equal(guest_attach(guest, farm->paths[i], 0), 0);
-	say("plug one by one", farm->disks.n, since);
-	assert_int_equal(disks_locked(&farm->disks), farm->disks.n);
+	for (size_t i = 0; i < many->disks.n; i++)
+		assert_int_equal(guest_attach(guest, many->paths[i], 0), 0);
+	say("plug one by one", many->disks.n, since);
+	assert_int_equal(disks_locked(&many->disks), many->disks.n);
 	since = clock_now();
-	for (size_t i = 0; i < farm->disks.n; i++)
-		assert_int_equal(guest_detach(guest, farm->paths[i]), 0);
-	say("unplug one by one", farm->disks.n, since);
-	assert_int_equal(disks_locked(&farm->disks), 0);
+	for (size_t i = 0; i < many->disks.n; i++)
+		assert_int_equal(guest_detach(guest, many->paths[i]), 0);
+	say("unplug one by one", many->disks.n, since);
+	assert_int_equal(disks_locked(&many->disks), 0);
 }
 
 static void hundreds_of_devices_come_and_go(void **state)
 {
 	size_t n = number_from("GUESTLOCK_TEST_DEVICES", 256);
-	struct farm farm = farm_new(n);
+	struct many many = many_new(n);
 	const char **paths = calloc(n, sizeof(*paths));
 	struct glk_guest *guest = NULL;
 	size_t released = 0;
@@ -392,32 +392,32 @@ static void hundreds_of_devices_come_and_go(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < n; i++)
-		paths[i] = farm.paths[i];
+		paths[i] = many.paths[i];
 	guest = guest_describe(context, GLK_HOLDER_GUEST, guest_uuid(7), NULL);
-	assert_int_equal(glk_guest_add(guest, farm.disks.items, n), 0);
+	assert_int_equal(glk_guest_add(guest, many.disks.items, n), 0);
 	since = clock_now();
 	assert_int_equal(glk_guest_acquire(guest), 0);
 	say("acquire", n, since);
 	pid = guest_start(guest);
-	assert_int_equal(disks_locked(&farm.disks), n);
+	assert_int_equal(disks_locked(&many.disks), n);
 	assert_int_equal(glk_guest_adopt(context, guest_uuid(7), &guest), 0);
 	since = clock_now();
 	assert_int_equal(glk_guest_detach(guest, paths, n, &released), 0);
 	say("release", n, since);
 	assert_int_equal(released, n);
-	assert_int_equal(disks_locked(&farm.disks), 0);
+	assert_int_equal(disks_locked(&many.disks), 0);
 	assert_int_equal(shell("test -z \"$(ls -A $1)\"",
 			       getenv("GUESTLOCK_HOST_DIR")),
 			 0);
 	since = clock_now();
-	assert_int_equal(glk_guest_attach(guest, farm.disks.items, n), 0);
+	assert_int_equal(glk_guest_attach(guest, many.disks.items, n), 0);
 	say("plug", n, since);
 	assert_int_equal(glk_guest_detach(guest, paths, n, NULL), 0);
-	plug_all(guest, &farm);
+	plug_all(guest, &many);
 	glk_guest_free(guest);
 	process_end(pid);
 	free(paths);
-	farm_free(&farm);
+	many_free(&many);
 }
 
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
