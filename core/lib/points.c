@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/lib/take.h"
+#include "core/lib/lock_dir.h"
 
 #include "core/base/util.h"
 #include "core/capsule/device.h"
@@ -114,7 +114,9 @@ int take_points_of(struct take *t, uint32_t item, const struct op_stat *st)
 {
 	struct take_slot *slot = &t->slots[item];
 
-	return S_ISBLK(st->mode) ? add_device_point(t, slot, st) : 0;
+	int r = S_ISBLK(st->mode) ? add_device_point(t, slot, st) : 0;
+
+	return r ? r : lock_dir_points(t, item, st);
 }
 
 /* Some of the events of a step, and one point of each. */

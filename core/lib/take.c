@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
+#include "core/lib/lock_dir.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -154,21 +155,32 @@ static const char *item_text(const struct txn_item *item)
 	}
 }
 
-/* About a lock file of the disk. */
-static const char *point_text(const struct take_point *point, int error)
+/* About the lock file of a device. */
+static const char *device_text(const struct take_point *point, int error)
 {
-	static _Thread_local char text[4 * PATH_MAX + 128];
-	const char *why = strerror(-error);
+	static _Thread_local char text[2 * PATH_MAX];
 
-	if (error == -EACCES)
-		why = "this user may not make or open it";
-	else if (error == -EINVAL)
-		why = "not a regular file";
-	else if (error == -ETIME)
-		why = TEXT_TOO_SLOW;
-	snprintf(text, sizeof(text), "its lock file %s: %s",
-		 quoted(point->path), why);
-	return text;
+	if (error != -EACCES)
+		return lock_dir_text(point->path, error);
+	snprintf(text, sizeof(text),
+		 "lock file %s: this user may not make or open it",
+		 point->path);
+	return quoted(text);
+}
+
+/* What is special about the lock file that failed, or NULL. */
+static const char *point_text(const struct take *t, size_t i)
+{
+	const struct take_slot *slot = &t->slots[i];
+	const struct take_point *point;
+	int error = txn_item(t->txn, i)->error;
+
+	if (!slot->blamed || slot->blamed >= take_n_points(slot) ||
+	    error == -EBUSY || error == -EEXIST || error == -ESTALE)
+		return NULL;
+	point = &slot->more->points[slot->blamed - 1];
+	return point->signs ? lock_dir_text(point->path, error)
+			    : device_text(point, error);
 }
 
 /* What can be said beyond the error of the item, or NULL. */
@@ -181,10 +193,8 @@ static const char *special_text(const struct take *t, size_t i)
 		return "only a block device can be claimed";
 	if (slot->more && slot->more->trouble)
 		return slot->more->trouble;
-	if (slot->blamed && item->error != -EEXIST && item->error != -ESTALE)
-		return point_text(&slot->more->points[slot->blamed - 1],
-				  item->error);
-	return slot->type == RES_TYPE_LEASE ? lease_text(item) : NULL;
+	return slot->type == RES_TYPE_LEASE ? lease_text(item)
+					    : point_text(t, i);
 }
 
 static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
