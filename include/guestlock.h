@@ -34,12 +34,12 @@
  *
  * BLOCK DEVICES. A device is one disk by whatever node, link or bind mount it
  * is named, and another one when its number is used again: it is known by
- * number and disk sequence number. What excludes is a lock file, MAJOR:MINOR-DISKSEQ,
- * in the host lock directory (/run/guestlock unless built otherwise, or
- * $GUESTLOCK_HOST_DIR), which all processes of a host must share: a container
- * that locks devices needs it mounted. It is made by root when it is not there;
- * a lock file belongs to whom the node belongs to. The node is locked as well,
- * for virtlockd.
+ * number and disk sequence number. What excludes is a lock file of that name,
+ * MAJOR:MINOR-DISKSEQ, in the host lock directory: /run/guestlock unless built
+ * otherwise, or $GUESTLOCK_HOST_DIR. All processes of a host must share it: a
+ * container that locks devices needs it mounted. Root makes it when it is not
+ * there; a lock file belongs to whom the node belongs to. The node is locked as
+ * well, for virtlockd.
  *
  * A disk and its partitions, and devices that are built on each other, such as
  * a logical volume on its disk, have the same blocks, and exclude each other as
