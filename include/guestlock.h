@@ -5,11 +5,12 @@
 /*
  * libguestlock: no two guests ever write to the same disk.
  *
- * The process that wants a disk locks it itself, with one OFD lock for each
- * image, and parks the lock descriptors in a capsule: a socket that the guest
- * process inherits. The locks then live exactly as long as the guest. There is
- * no daemon and no state file: any privileged process can find a running guest
- * from the kernel alone, and list, extend or release what it holds.
+ * The process that wants a disk locks it itself, with an OFD lock on the image,
+ * or on the node and the lock file of a block device, and parks the lock
+ * descriptors in a capsule: a socket that the guest process inherits. The locks
+ * then live exactly as long as the guest. There is no daemon and no state file:
+ * any privileged process can find a running guest from the kernel alone, and
+ * list, extend or release what it holds.
  *
  * READ THIS FIRST
  *
@@ -30,6 +31,21 @@
  * - Other programs. Locks bind those who ask. byte 0 is what virtlockd uses, so
  *   both exclude each other; QEMU's own image locks use other bytes and work
  *   beside ours; a program that takes no locks is not stopped.
+ *
+ * BLOCK DEVICES. A device is one disk by whatever node, link or bind mount it
+ * is named, and another one when its number is used again: it is known by
+ * number and disk sequence number. What excludes is a lock file of that name,
+ * MAJOR:MINOR-DISKSEQ, in the host lock directory: /run/guestlock unless built
+ * otherwise, or $GUESTLOCK_HOST_DIR. All processes of a host must share it: a
+ * container that locks devices needs it mounted. Root makes it when it is not
+ * there; a lock file belongs to whom the node belongs to. The node is locked as
+ * well, for virtlockd.
+ *
+ * A disk and its partitions, and devices that are built on each other, such as
+ * a logical volume on its disk, have the same blocks, and exclude each other as
+ * one disk would. Two that come at the same instant may both be refused. One
+ * guest may have both. It is sysfs (/sys) that tells; where that is not, or a
+ * device is put on another only afterwards, this is not seen.
  *
  * THREADS. A context, and every guest and list from it, belongs to one thread
  * at a time. Different contexts in different threads are independent.
@@ -76,14 +92,17 @@ enum glk_disk_flags {
 	/*
 	 * A block device is opened with O_EXCL (open(2)), too, as mounting it
 	 * or making a volume of it does: the kernel then refuses those, and a
-	 * second claim, for as long as the guest holds it.
+	 * second claim, for as long as the guest holds it. The kernel has one
+	 * claim for a disk and its partitions; and none is handed over, so
+	 * the destination of a migration on the same host cannot claim what
+	 * its source has claimed. -EINVAL for what is no block device.
 	 */
 	GLK_DISK_CLAIM = 1 << 3,
 };
 
 enum glk_lease_type {
 	GLK_LEASE_FILE = 1, /* a regular image file */
-	GLK_LEASE_BLOCK = 2,
+	GLK_LEASE_BLOCK = 2, /* a block device */
 	GLK_LEASE_KEY = 3, /* a lease file */
 };
 
@@ -187,7 +206,8 @@ struct glk_lease_info {
 			     cannot on FUSE, if the server keeps the locks */
 	int role;	  /* enum glk_role */
 	int same_file;	  /* 1 if the path still names the locked file */
-	uint64_t dev, ino;
+	uint64_t dev, ino; /* of the file; of a block device its number, as
+			      stat(2) st_rdev, and disk sequence number */
 	uint64_t since; /* CLOCK_REALTIME, ns */
 };
 
@@ -379,8 +399,9 @@ int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
  * the guest is as before, and the call may be tried again.
  *
  * Return: 0; -EBUSY with conflicts; -ENOENT, -EACCES, -ELOOP, -ENAMETOOLONG,
- * -EROFS … of open(2); -EISDIR for a directory; -EOPNOTSUPP for what is not a
- * regular file, or for a file system without locks; another errno of fcntl(2),
+ * -EROFS … of open(2), of a lock file too; -EISDIR for a directory; -EOPNOTSUPP
+ * for what is neither a regular file nor a block device, or for a file system
+ * without locks; -EINVAL for a claim of a file; another errno of fcntl(2),
  * such as -ENOLCK; -EEXIST; -ESTALE if a file is replaced again and again while
  * it is locked; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
  * user's parked descriptors; -ENOSPC if they do not fit a capsule; -EADDRINUSE
@@ -624,7 +645,7 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
 
 /**
  * glk_disk_holders() - who holds a disk
- * @path:		an image file
+ * @path:		an image file or block device
  * @ret_holders:	as conflicts; valid until the next call on the context
  * @ret_n:		0 if nobody
  *
@@ -632,8 +653,8 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
  * is named, several if it is shared; mode is the mode that it is held in. If it
  * is held, and none can be found, one of GLK_CONFLICT_UNKNOWN stands for all.
  *
- * Return: 0; -EISDIR; -EOPNOTSUPP for what is not a regular file, which is not
- * opened then; -ETIME; or as open(2). Since: 0.1
+ * Return: 0; -EISDIR; -EOPNOTSUPP for what is neither, which is not opened
+ * then; -ETIME; or as open(2). Since: 0.1
  */
 int glk_disk_holders(struct glk_context *context, const char *path,
 		     const struct glk_conflict **ret_holders, size_t *ret_n);

@@ -155,6 +155,34 @@ static const char *item_text(const struct txn_item *item)
 	}
 }
 
+/* About the lock file of a device. */
+static const char *device_text(const struct take_point *point, int error)
+{
+	static _Thread_local char text[2 * PATH_MAX];
+
+	if (error != -EACCES)
+		return lock_dir_text(point->path, error);
+	snprintf(text, sizeof(text),
+		 "lock file %s: this user may not make or open it",
+		 point->path);
+	return quoted(text);
+}
+
+/* What is special about the lock file that failed, or NULL. */
+static const char *point_text(const struct take *t, size_t i)
+{
+	const struct take_slot *slot = &t->slots[i];
+	const struct take_point *point;
+	int error = txn_item(t->txn, i)->error;
+
+	if (!slot->blamed || slot->blamed >= take_n_points(slot) ||
+	    error == -EBUSY || error == -EEXIST || error == -ESTALE)
+		return NULL;
+	point = &slot->more->points[slot->blamed - 1];
+	return point->signs ? lock_dir_text(point->path, error)
+			    : device_text(point, error);
+}
+
 /* What can be said beyond the error of the item, or NULL. */
 static const char *special_text(const struct take *t, size_t i)
 {
@@ -165,10 +193,8 @@ static const char *special_text(const struct take *t, size_t i)
 		return "only a block device can be claimed";
 	if (slot->more && slot->more->trouble)
 		return slot->more->trouble;
-	if (slot->blamed && item->error != -EEXIST && item->error != -ESTALE)
-		return lock_dir_text(slot->more->points[slot->blamed - 1].path,
-				     item->error);
-	return slot->type == RES_TYPE_LEASE ? lease_text(item) : NULL;
+	return slot->type == RES_TYPE_LEASE ? lease_text(item)
+					    : point_text(t, i);
 }
 
 static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
