@@ -19,10 +19,12 @@ int disks_add_path(struct disks *disks, const char *path, size_t len,
 		   unsigned flags);
 
 /**
- * disks_add_spec() - PATH[,shared][,readonly][,claim][,lease], a comma in PATH doubled
+ * disks_add_spec() - PATH[,shared][,readonly][,claim][,lease]
  * @ret_why:	what is wrong with it, static
  *
- * QEMU's convention. Return: 0, -EINVAL with @ret_why, -ENOMEM.
+ * A comma in PATH is doubled, by QEMU's convention.
+ *
+ * Return: 0, -EINVAL with @ret_why, -ENOMEM.
  */
 int disks_add_spec(struct disks *disks, const char *spec, const char **ret_why);
 

@@ -37,15 +37,21 @@ _guestlock_files() {
 _guestlock_options() {
 	local cur=$1 verb=$2
 	local -a words=(--json --quiet --help)
+	local -a dirs=(--lock-dir --lvm-lock-dir --scsi-lock-dir)
+	local -a policy=(--wait --require-scope --exclusive-open --readonly)
 
 	case $verb in
 	run | "migrate incoming")
 		words+=(--id --uuid --name --disk --disks-from --null
 			--lease --lockspace --vm --incoming --epoch --tag
-			--args-from --wait)
+			--args-from "${policy[@]}" "${dirs[@]}")
 		;;
-	attach-disk | detach-disk)
-		words+=(--disks-from --null --lease --lockspace)
+	attach-disk)
+		words+=(--disks-from --null --lease --lockspace
+			"${policy[@]}" "${dirs[@]}")
+		;;
+	detach-disk)
+		words+=(--disks-from --null --lease --lockspace "${dirs[@]}")
 		;;
 	"migrate in")
 		words+=(--timeout)
@@ -69,7 +75,9 @@ _guestlock_first() {
 			;;
 		--disk | --disks-from | --args-from | --id | --uuid | --name | \
 			--wait | --lease | --lockspace | --epoch | --tag | \
-			--side | --timeout)
+			--side | --timeout | --require-scope | \
+			--exclusive-open | --readonly | --lock-dir | \
+			--lvm-lock-dir | --scsi-lock-dir)
 			((i++))
 			;;
 		-*) ;;
@@ -108,8 +116,21 @@ _guestlock() {
 		return
 	fi
 	case ${COMP_WORDS[COMP_CWORD - 1]} in
-	--disk | --disks-from | --args-from | --lockspace)
+	--disk | --disks-from | --args-from | --lockspace | --lock-dir | \
+		--lvm-lock-dir | --scsi-lock-dir)
 		_guestlock_files "$cur"
+		return
+		;;
+	--require-scope)
+		_guestlock_words "$cur" node host server cluster
+		return
+		;;
+	--exclusive-open)
+		_guestlock_words "$cur" off warn require
+		return
+		;;
+	--readonly)
+		_guestlock_words "$cur" lock skip
 		return
 		;;
 	--id | --uuid | --name | --wait | --lease | --epoch | --tag | \

@@ -195,8 +195,10 @@ json_t *json_holder(const struct glk_conflict *c)
 	e |= json_object_set_new(o, "pid", pid_or_null(c->pid));
 	e |= json_set_bytes(o, "exe", c->exe);
 	e |= json_object_set_new(o, "since", json_time(c->since));
-	e |= json_set_bytes(o, "host", c->host);
-	e |= json_set_bytes(o, "how", c->how);
+	if (c->host && *c->host)
+		e |= json_set_bytes(o, "host", c->host);
+	if (c->how && *c->how)
+		e |= json_set_bytes(o, "how", c->how);
 	return complete(o, e);
 }
 

@@ -200,7 +200,7 @@ static int report_none(struct glk_context *context, const struct selector *sel,
 		return context_capsule_fail(context, c->error,
 					    "cannot look into the guest");
 	if (sel->tag)
-		snprintf(tag, sizeof(tag), " with tag %" PRIu64, sel->tag);
+		snprintf(tag, sizeof(tag), " with tag %" PRIx64, sel->tag);
 	return context_fail(context, -ESRCH, "no guest '%s'%s%s is running",
 			    quoted(sel->text), tag,
 			    sel->roles ? " in such a role" : "");

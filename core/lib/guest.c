@@ -229,7 +229,7 @@ GLK_EXPORT int glk_guest_acquire(struct glk_guest *guest)
 	r = capsule_new(&guest->who, guest->holder_pid, &guest->capsule);
 	if (r == -EADDRINUSE)
 		return context_fail(context, r,
-				    "tag %" PRIu64 " is in use by a guest "
+				    "tag %" PRIx64 " is in use by a guest "
 				    "with this uuid",
 				    guest->who.nonce);
 	if (r)

@@ -46,6 +46,40 @@ static struct glk_context *open_context(void)
 	return context;
 }
 
+static void test_policy_is_checked_and_copied(void **state)
+{
+	struct glk_context *context = open_context();
+	char dir[] = "locks";
+	struct glk_policy policy = {
+		.require_scope = GLK_SCOPE_SERVER,
+		.exclusive_open = GLK_OPEN_WARN,
+		.flags = GLK_POLICY_SKIP_READONLY,
+		.wait_ms = 7,
+		.lock_dir = dir,
+	};
+	const struct glk_policy *kept;
+
+	(void)state;
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	dir[0] = 'x';
+	policy.scsi_lock_dir = "";
+	assert_int_equal(glk_context_set_policy(context, &policy), -EINVAL);
+	policy.scsi_lock_dir = NULL;
+	policy.exclusive_open = 3;
+	assert_int_equal(glk_context_set_policy(context, &policy), -EINVAL);
+	kept = glk_context_policy(context);
+	assert_int_equal(kept->require_scope, GLK_SCOPE_SERVER);
+	assert_int_equal(kept->exclusive_open, GLK_OPEN_WARN);
+	assert_int_equal(kept->flags, GLK_POLICY_SKIP_READONLY);
+	assert_int_equal(kept->wait_ms, 7);
+	assert_string_equal(strrchr(kept->lock_dir, '/'), "/locks");
+	assert_int_equal(kept->lock_dir[0], '/');
+	assert_null(kept->scsi_lock_dir);
+	assert_int_equal(glk_context_set_policy(context, NULL), 0);
+	assert_null(glk_context_policy(context)->lock_dir);
+	glk_context_free(context);
+}
+
 static struct glk_guest *describe(struct glk_context *context, int holder,
 				  const char *uuid, const char *name)
 {
@@ -686,6 +720,7 @@ static void test_a_migration_is_cancelled_by_both_sides(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_version_is_the_projects),
 	cmocka_unit_test(test_null_can_be_freed),
+	cmocka_unit_test(test_policy_is_checked_and_copied),
 	cmocka_unit_test(test_a_driver_has_the_last_word),
 	cmocka_unit_test(test_a_host_can_be_described),
 	cmocka_unit_test(test_a_disk_has_the_scope_of_its_file_system),

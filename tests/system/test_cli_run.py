@@ -353,11 +353,6 @@ class BadInput(Case):
         for disk in disks:
             self.assertTrue(becomes_free(disk))
 
-    def test_what_is_not_in_this_version_is_refused(self):
-        err = self.refused(USAGE, "--disk", self.good, "--wait", "1")
-        self.assertEqual(err, "guestlock: --wait is not in this version\n")
-        self.assertTrue(lockable(self.good))
-
     def test_bad_identities(self):
         for option, why in ((("--uuid", "x"), "uuid"), (("--id", "x"), "--id"),
                             (("--name", "a\nb"), "control characters"),

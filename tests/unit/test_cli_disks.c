@@ -76,12 +76,12 @@ static void a_trailing_comma_is_refused(void **state)
 static void an_unknown_flag_is_refused_and_says_what_may_be(void **state)
 {
 	(void)state;
-	refuse_disk("a,b.img", "only shared, readonly and lease");
-	refuse_disk("a,share", "only shared, readonly and lease");
-	refuse_disk("a,sharedd", "only shared, readonly and lease");
-	refuse_disk("a,SHARED", "only shared, readonly and lease");
-	refuse_disk("a,shared=on", "only shared, readonly and lease");
-	refuse_disk("a, shared", "only shared, readonly and lease");
+	refuse_disk("a,b.img", "only shared, readonly, claim and lease");
+	refuse_disk("a,share", "only shared, readonly, claim and lease");
+	refuse_disk("a,sharedd", "only shared, readonly, claim and lease");
+	refuse_disk("a,SHARED", "only shared, readonly, claim and lease");
+	refuse_disk("a,shared=on", "only shared, readonly, claim and lease");
+	refuse_disk("a, shared", "only shared, readonly, claim and lease");
 }
 
 static void expect_list(const char *data, size_t len, char delimiter,

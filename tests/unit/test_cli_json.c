@@ -119,12 +119,14 @@ static void a_conflict_has_the_fields_of_the_contract(void **state)
 				   .uuid = "u",
 				   .name = "n",
 				   .exe = "",
-				   .since = MOMENT };
+				   .since = MOMENT,
+				   .host = "h2",
+				   .how = "has it open" };
 	expect(json_conflict(&c),
 	       "{\"path\": \"a\", \"mode\": \"shared\", \"holder\": "
 	       "{\"kind\": \"guest\", \"uuid\": \"u\", \"name\": \"n\", "
 	       "\"pid\": null, \"exe\": null, \"since\": \"" MOMENT_TEXT
-	       "\"}}\n");
+	       "\", \"host\": \"h2\", \"how\": \"has it open\"}}\n");
 }
 
 static void a_path_that_is_not_utf8_survives(void **state)

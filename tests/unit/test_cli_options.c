@@ -9,8 +9,9 @@ static const struct syntax run_like = {
 	.name = "run",
 	.options = OPTION_ID | OPTION_UUID | OPTION_NAME | OPTION_DISK |
 		   OPTION_DISKS_FROM | OPTION_NUL | OPTION_LEASE |
-		   OPTION_LOCKSPACE | OPTION_WAIT | OPTION_JSON | OPTION_QUIET |
-		   OPTION_INCOMING | OPTION_EPOCH | OPTION_TAG | OPTION_VM,
+		   OPTION_LOCKSPACE | OPTIONS_OF_POLICY | OPTION_JSON |
+		   OPTION_QUIET | OPTION_INCOMING | OPTION_EPOCH | OPTION_TAG |
+		   OPTION_VM,
 	.min_args = 1,
 	.max_args = ARGS_MANY,
 	.command = true,
@@ -79,6 +80,29 @@ static void run_takes_all_that_it_knows(void **state)
 	assert_int_equal(o.n_args, 2);
 	assert_string_equal(o.args[0], "cmd");
 	assert_string_equal(o.args[1], "-x");
+	options_done(&o);
+}
+
+static void how_disks_are_taken(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&run_like, &o,
+			       WORDS("--wait=5", "--require-scope=server",
+				     "--exclusive-open=warn", "--readonly=skip",
+				     "--lock-dir=/a", "--lvm-lock-dir", "/b",
+				     "--scsi-lock-dir=/c", "--disk",
+				     "/dev/sda,claim", "x")),
+			 0);
+	assert_int_equal(o.policy.wait_ms, 5000);
+	assert_int_equal(o.policy.require_scope, GLK_SCOPE_SERVER);
+	assert_int_equal(o.policy.exclusive_open, GLK_OPEN_WARN);
+	assert_int_equal(o.policy.flags, GLK_POLICY_SKIP_READONLY);
+	assert_string_equal(o.policy.lock_dir, "/a");
+	assert_string_equal(o.policy.lvm_lock_dir, "/b");
+	assert_string_equal(o.policy.scsi_lock_dir, "/c");
+	assert_int_equal(o.disks.items[0].flags, GLK_DISK_CLAIM);
 	options_done(&o);
 }
 
@@ -196,11 +220,23 @@ static void a_bad_disk_is_quoted_with_the_reason(void **state)
 	       "disk '': the path is empty");
 }
 
-static void later_work_is_refused_and_says_so(void **state)
+static void a_policy_has_words_of_its_own(void **state)
 {
 	(void)state;
-	refuse(&run_like, WORDS("--wait", "5", "x"), -EOPNOTSUPP,
-	       "--wait is not in this version");
+	refuse(&run_like, WORDS("--wait", "soon", "x"), -EINVAL,
+	       "--wait 'soon' is not a number of seconds from 0 to 4294967");
+	refuse(&run_like, WORDS("--require-scope", "world", "x"), -EINVAL,
+	       "--require-scope 'world' is not node, host, server or cluster");
+	refuse(&run_like, WORDS("--exclusive-open", "yes", "x"), -EINVAL,
+	       "--exclusive-open 'yes' is not off, warn or require");
+	refuse(&run_like, WORDS("--readonly", "no", "x"), -EINVAL,
+	       "--readonly 'no' is not lock or skip");
+	refuse(&run_like, WORDS("--lock-dir", "", "x"), -EINVAL,
+	       "--lock-dir is empty");
+	refuse(&run_like, WORDS("--lvm-lock-dir", "", "x"), -EINVAL,
+	       "--lvm-lock-dir is empty");
+	refuse(&run_like, WORDS("--scsi-lock-dir", "", "x"), -EINVAL,
+	       "--scsi-lock-dir is empty");
 }
 
 static void a_migrated_guest_has_an_epoch_and_a_tag(void **state)
@@ -419,6 +455,7 @@ static void a_list_that_is_not_there_is_not_found(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(run_takes_all_that_it_knows),
+	cmocka_unit_test(how_disks_are_taken),
 	cmocka_unit_test(a_command_begins_at_the_first_word_that_is_no_option),
 	cmocka_unit_test(without_options_there_are_defaults),
 	cmocka_unit_test(other_verbs_take_options_anywhere),
@@ -427,7 +464,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_number_is_a_number),
 	cmocka_unit_test(a_uuid_is_checked_before_anything_is_locked),
 	cmocka_unit_test(a_bad_disk_is_quoted_with_the_reason),
-	cmocka_unit_test(later_work_is_refused_and_says_so),
+	cmocka_unit_test(a_policy_has_words_of_its_own),
 	cmocka_unit_test(a_migrated_guest_has_an_epoch_and_a_tag),
 	cmocka_unit_test(a_tag_is_a_hexadecimal_number),
 	cmocka_unit_test(a_side_is_one_of_two),

@@ -411,7 +411,7 @@ static void a_tag_chooses_whoever_else_fits(void **state)
 	assert_int_equal(select_guest(guest_uuid(19), BIT(GLK_ROLE_LEFT), 42),
 			 actors[1].pid);
 	assert_int_equal(select_guest(guest_uuid(19), 0, 43), -ESRCH);
-	assert_says(context, "with tag 43 is running");
+	assert_says(context, "with tag 2b is running");
 	assert_int_equal(select_guest(guest_uuid(17), 0, 42), -ESRCH);
 	assert_int_equal(select_guest(guest_uuid(19), BIT(GLK_ROLE_OWNER), 0),
 			 -ENOTUNIQ);
