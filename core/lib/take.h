@@ -72,6 +72,8 @@ struct take {
 	uint32_t *refused_items;
 	size_t cap_refused;
 	uint64_t search_until; /* of all inquiries */
+	uint64_t wait_left;    /* ns, of the policy's time */
+	uint64_t wait_slice;   /* ns; 0: none has been used up yet */
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
 };
 
@@ -118,6 +120,15 @@ struct txn_event *take_event(struct take *take, const struct txn_act *act);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
+
+/* acts.c: an instant of CLOCK_MONOTONIC. Returns early on a signal. */
+void take_sleep_until(uint64_t instant);
+
+/* waiting.c: perform the UNLOCK acts of a step, a WAIT, a REST. Return: as
+   take_perform(). */
+int take_unlock(struct take *take, const struct txn_act *acts, size_t n);
+int take_wait(struct take *take, const struct txn_act *act);
+int take_rest(struct take *take, const struct txn_act *act);
 
 /* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
 int take_lock(struct take *take, const struct txn_act *acts, size_t n);
