@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
+#include "core/lib/lock_dir.h"
 #include "core/lib/look.h"
 #include "core/lib/own.h"
 
@@ -199,8 +200,8 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 	}
 	if (!k)
 		return 0;
-	return holders_find(t->context, asks, k, t->search_until, add_refusal,
-			    t);
+	r = holders_find(t->context, asks, k, t->search_until, add_refusal, t);
+	return r ? r : lock_dir_quote(t, asks, k, add_refusal);
 }
 
 void take_sleep_until(uint64_t instant)
@@ -221,8 +222,11 @@ static int do_pause(struct take *t, const struct txn_act *act)
 
 static int do_park(struct take *t, const struct txn_act *act)
 {
-	int r = own_park(t);
+	int r = lock_dir_sign(t);
 
+	if (r)
+		return r;
+	r = own_park(t);
 	if (r == -ENOMEM)
 		return r;
 	t->park_error = r;

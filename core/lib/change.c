@@ -2,6 +2,7 @@
 #include "core/lib/info.h"
 #include "core/lib/lease_file.h"
 #include "core/lib/lib.h"
+#include "core/lib/lock_dir.h"
 
 #include "core/base/util.h"
 #include "core/lib/where.h"
@@ -168,9 +169,11 @@ static int unlock(struct glk_context *context, struct capsule_lease *lease)
 }
 
 /* While it is locked; see lease_file.c. */
-static void remove_file(struct glk_context *context,
-			const struct capsule_lease *lease, const char *path)
+static void remove_files(struct glk_context *context,
+			 const struct capsule_lease *lease, const char *path)
 {
+	if (lease->held || lease->role)
+		lock_dir_remove(context, lease, path);
 	if (lease->type == RES_TYPE_LEASE && (lease->held || lease->role) &&
 	    !is_remote(context, lease, 0))
 		lease_file_remove(lease->fds[0], path);
@@ -186,7 +189,7 @@ static int release_meant(struct glk_guest *guest,
 
 		if (!is_meant(meaning, lease))
 			continue;
-		remove_file(guest->context, lease, meaning->path);
+		remove_files(guest->context, lease, meaning->path);
 		r = unlock(guest->context, lease);
 		if (r)
 			return context_fail(guest->context, r,

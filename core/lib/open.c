@@ -189,6 +189,7 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		t->op_items[i] = acts[i].item;
 		take_points_free(&t->slots[acts[i].item]);
+		t->slots[acts[i].item].blamed = 0;
 	}
 	if (!feature_allowed(FEATURE_OPENAT2) && any_remote(t))
 		r = locate(t, n);

@@ -73,14 +73,23 @@ enum txn_holder own_recall(const struct take *t, uint32_t i)
 					 : TXN_HOLDER_SELF_OTHER_MODE;
 }
 
-static enum res_scope scope_of(struct take *t, const struct txn_item *item)
+enum res_scope own_scope(const struct take *t, uint32_t i)
 {
-	struct mount_kind kind = { .scope = RES_SCOPE_HOST };
+	enum res_scope best = _RES_SCOPE_NONE;
+	unsigned n = take_n_points(&t->slots[i]);
 
-	if (mounts_any_remote(t->context->mounts))
-		mounts_by_dev(t->context->mounts, item->id.dev, item->path,
-			      &kind);
-	return kind.scope;
+	for (unsigned p = 0; p < n; p++) {
+		struct take_point point = take_point(t, i, p);
+		struct mount_kind kind = { .scope = RES_SCOPE_HOST };
+
+		if (mounts_any_remote(t->context->mounts))
+			mounts_by_dev(t->context->mounts, point.file.dev,
+				      p ? point.path
+					: txn_item(t->txn, i)->path,
+				      &kind);
+		best = MAX(best, kind.scope);
+	}
+	return best;
 }
 
 struct name_store {
@@ -168,7 +177,7 @@ int own_park(struct take *t)
 		parcels[n] = (struct capsule_parcel){
 			.type = item->type,
 			.mode = item->mode,
-			.scope = scope_of(t, item),
+			.scope = own_scope(t, (uint32_t)i),
 			.id = item->id,
 			.since = now,
 			.path = item->path,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/lib/take.h"
+#include "core/lib/lock_dir.h"
 
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
@@ -16,8 +16,7 @@
 
 int take_points_of(struct take *t, uint32_t item, const struct op_stat *st)
 {
-	(void)t, (void)item, (void)st;
-	return 0;
+	return lock_dir_points(t, item, st);
 }
 
 static struct take_more *more_of(struct take_slot *slot)

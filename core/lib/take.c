@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
+#include "core/lib/lock_dir.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -134,6 +135,18 @@ static const char *lease_text(const struct txn_item *item)
 	}
 }
 
+/* What is special about the lock file that failed, or NULL. */
+static const char *point_text(const struct take *t, size_t i)
+{
+	const struct take_slot *slot = &t->slots[i];
+	int error = txn_item(t->txn, i)->error;
+
+	if (!slot->blamed || slot->blamed >= take_n_points(slot) ||
+	    error == -EBUSY || error == -EEXIST || error == -ESTALE)
+		return NULL;
+	return lock_dir_text(slot->more->points[slot->blamed - 1].path, error);
+}
+
 static const char *item_text(const struct txn_item *item)
 {
 	switch (-item->error) {
@@ -212,8 +225,8 @@ static int report_items(struct take *t)
 	item = txn_item(t->txn, worst);
 	if (failed > 1)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
-	if (t->slots[worst].type == RES_TYPE_LEASE)
-		text = lease_text(item);
+	text = t->slots[worst].type == RES_TYPE_LEASE ? lease_text(item)
+						      : point_text(t, worst);
 	if (item->error != -EBUSY)
 		return context_fail(t->context, item->error, "%s: %s%s",
 				    quoted(item->path),

@@ -9,6 +9,7 @@
 struct take_point {
 	int fd; /* -1: not open */
 	bool remote;
+	bool signs;	    /* says who has it: see lock_dir.c */
 	struct res_id file; /* what is open */
 	char *path;
 };
@@ -51,6 +52,12 @@ struct take_mine {
 	enum res_mode mode;
 };
 
+/* A lock directory that was looked at. */
+struct take_lock_dir {
+	const char *path; /* the policy's */
+	bool remote;
+};
+
 struct take {
 	struct glk_guest *guest;
 	struct glk_context *context;
@@ -74,6 +81,8 @@ struct take {
 	uint64_t search_until; /* of all inquiries */
 	uint64_t wait_left;    /* ns, of the policy's time */
 	uint64_t wait_slice;   /* ns; 0: none has been used up yet */
+	struct take_lock_dir lock_dirs[3];
+	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
 };
 
