@@ -97,8 +97,8 @@ struct txn_event {
  * the file was replaced, or waited for in vain, and is opened again. BUSY
  * becomes OPEN if it is this guest that has the lock: like a duplicate it is
  * then verified without a lock of its own, and closed; or if another item is
- * waited for first. So does what is LOCKED or VERIFIED, when it must not be held
- * meanwhile. What is waited for is LOCKING.
+ * waited for first. So does what is LOCKED or VERIFIED, when it must not be
+ * held meanwhile. What is waited for is LOCKING.
  */
 enum txn_item_state {
 	TXN_ITEM_NEW,

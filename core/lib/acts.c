@@ -138,8 +138,7 @@ static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
 	return 0;
 }
 
-/* About the point that was refused, or about the rival. */
-static void ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
+void take_ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
 	const struct take_slot *slot = &t->slots[i];
@@ -196,7 +195,7 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 			continue;
 		e->holder = TXN_HOLDER_FADING;
 		t->op_items[k] = (uint32_t)(first + i);
-		ask_about(t, e->item, &asks[k++]);
+		take_ask_about(t, e->item, &asks[k++]);
 	}
 	if (!k)
 		return 0;

@@ -81,6 +81,9 @@ struct take {
 	uint64_t search_until; /* of all inquiries */
 	uint64_t wait_left;    /* ns, of the policy's time */
 	uint64_t wait_slice;   /* ns; 0: none has been used up yet */
+	uint64_t wait_spent;   /* ns, for one item */
+	uint32_t wait_item;
+	bool wait_told; /* somebody was told of that */
 	struct take_lock_dir lock_dirs[3];
 	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
@@ -129,6 +132,10 @@ struct txn_event *take_event(struct take *take, const struct txn_act *act);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
+
+/* acts.c: about the point that was refused, or about the rival. */
+void take_ask_about(const struct take *take, uint32_t item,
+		    struct holder_ask *ret_ask);
 
 /* acts.c: an instant of CLOCK_MONOTONIC. Returns early on a signal. */
 void take_sleep_until(uint64_t instant);

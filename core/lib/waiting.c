@@ -26,11 +26,16 @@
  * not how a lock is noticed, so it is seldom. Where a server decides, each
  * break may cost a thread that does not come back, so it is ever less often.
  *
+ * Whoever wants to be told is told between two such waits, so that he does not
+ * hear of what is over in a moment.
+ *
  * Waiting has a time of its own. The call's deadline is put off by what was
  * waited, so all else still has the whole time limit.
  */
 
 #define SLICE_MS 1000
+#define TELL_MS 200   /* after this, tell whoever wants to know */
+#define SEARCH_MS 500 /* for its holder */
 
 static uint64_t wait_begin(const struct take *t, uint64_t at_most)
 {
@@ -42,6 +47,7 @@ static void wait_end(struct take *t, uint64_t began)
 	uint64_t spent = clock_now() - began;
 
 	t->wait_left -= MIN(spent, t->wait_left);
+	t->wait_spent += spent;
 	t->context->deadline += spent;
 	own_forget(t);
 }
@@ -72,6 +78,70 @@ static int judge_wait(const struct take *t, int res)
 	}
 }
 
+static bool wants_telling(const struct take *t)
+{
+	return t->context->on_wait && !t->wait_told;
+}
+
+struct telling {
+	struct take *t;
+	int mode;
+	bool told;
+};
+
+static int tell_one(void *arg, const struct holder_answer *answer)
+{
+	struct telling *telling = arg;
+	const struct glk_context *context = telling->t->context;
+	struct glk_conflict c = answer->who;
+	static const char none[] = "";
+
+	c.mode = telling->mode;
+	c.uuid = c.uuid ? c.uuid : none;
+	c.name = c.name ? c.name : none;
+	c.exe = c.exe ? c.exe : none;
+	c.host = c.host ? c.host : none;
+	c.how = c.how ? c.how : none;
+	telling->told = true;
+	context->on_wait(context->on_wait_arg, &c);
+	return 0;
+}
+
+/* Return: 0, -ECANCELED, or -ENOMEM. */
+static int tell(struct take *t, uint32_t item)
+{
+	struct telling telling = { t, (int)txn_item(t->txn, item)->mode,
+				   false };
+	struct holder_answer unknown = {};
+	uint64_t began = clock_now();
+	struct holder_ask ask;
+	int r;
+
+	take_ask_about(t, item, &ask);
+	r = holders_find(t->context, &ask, 1,
+			 wait_begin(t, SEARCH_MS * NSEC_PER_MSEC), tell_one,
+			 &telling);
+	unknown.who.path = txn_item(t->txn, item)->path;
+	if (!r && !telling.told)
+		tell_one(&telling, &unknown);
+	wait_end(t, began);
+	t->wait_told = true;
+	return r;
+}
+
+/* Return: 0, or as tell(). */
+static int begin_item(struct take *t, uint32_t item)
+{
+	if (!t->wait_spent || t->wait_item != item) {
+		t->wait_item = item;
+		t->wait_spent = 0;
+		t->wait_told = false;
+	}
+	if (!wants_telling(t) || t->wait_spent < TELL_MS * NSEC_PER_MSEC)
+		return 0;
+	return tell(t, item);
+}
+
 /* Return: 0 if it is locked, TXN_*, or negative errno of the lock. */
 static int wait_for(struct take *t, const struct take_point *point, short type)
 {
@@ -86,11 +156,11 @@ static int wait_for(struct take *t, const struct take_point *point, short type)
 	};
 	int r;
 
-	if (!t->wait_left)
-		return TXN_LATE;
+	if (wants_telling(t))
+		slice = TELL_MS * NSEC_PER_MSEC;
 	r = engine_run(t->context->engine, &op, 1, wait_begin(t, slice));
 	wait_end(t, began);
-	if (point->remote)
+	if (point->remote && op.res == -ETIME)
 		t->wait_slice = 2 * slice;
 	return r ? r : judge_wait(t, op.res);
 }
@@ -160,8 +230,13 @@ static int lock_rest(struct take *t, const struct txn_act *act)
 int take_wait(struct take *t, const struct txn_act *act)
 {
 	int point = awaited_point(t, act->item), res = TXN_BUSY;
+	int r = begin_item(t, act->item);
 
-	if (point >= 0) {
+	if (r)
+		return r;
+	if (!t->wait_left) {
+		res = TXN_LATE;
+	} else if (point >= 0) {
 		struct take_point p = take_point(t, act->item, (unsigned)point);
 
 		res = wait_for(t, &p,
