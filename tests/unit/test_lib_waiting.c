@@ -5,6 +5,7 @@
 #include "core/base/util.h"
 #include "core/lease/resource.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -407,6 +408,113 @@ static void a_lease_file_that_its_holder_removes_is_made_again(void **state)
 	assert_int_equal(count_leases(), 1);
 }
 
+/* The one file in it. */
+static const char *only_file(const char *dir)
+{
+	const char *found = NULL;
+	struct dirent *entry;
+	DIR *d = opendir(dir);
+	char name[300];
+
+	MUST(d != NULL);
+	while ((entry = readdir(d))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		MUST(!found);
+		snprintf(name, sizeof(name), "locks/%s", entry->d_name);
+		found = kit_file(name, -1);
+	}
+	closedir(d);
+	MUST(found != NULL);
+	return found;
+}
+
+static void a_lock_file_beside_the_disk_is_waited_for(void **state)
+{
+	struct glk_policy policy = { .wait_ms = 60000 };
+	const char *lock_file;
+
+	(void)state;
+	policy.lock_dir = kit_file("locks", -1);
+	MUST(!mkdir(policy.lock_dir, 0700));
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	assert_int_equal(guest_attach(guest, B, 0), 0);
+	lock_file = only_file(policy.lock_dir);
+	assert_int_equal(guest_detach(guest, B), 0);
+	MUST(creat(lock_file, 0600) >= 0);
+	holder = kit_lock(lock_file, 0, F_WRLCK);
+	hook.on_wait = let_go;
+	assert_int_equal(attach_all(), 0);
+	assert_int_equal(hook.waits, 1);
+	assert_held(lock_file);
+	assert_int_equal(count_leases(), 3);
+}
+
+static struct {
+	unsigned n;
+	int kind;
+	pid_t pid;
+} told;
+
+static void tell(void *arg, const struct glk_conflict *conflict)
+{
+	assert_ptr_equal(arg, &told);
+	assert_string_equal(conflict->path, B);
+	assert_int_equal(conflict->mode, GLK_MODE_SHARED);
+	assert_non_null(conflict->uuid);
+	assert_non_null(conflict->exe);
+	told.n++;
+	told.kind = conflict->kind;
+	told.pid = conflict->pid;
+}
+
+static void let_go_once_told(void)
+{
+	if (told.n)
+		let_go();
+}
+
+static void after_a_while_the_holder_is_told_once(void **state)
+{
+	struct kit_stranger other = { NULL, 0, F_WRLCK, F_OFD_SETLK, 0, {} };
+	int queue[2];
+
+	(void)state;
+	memset(&told, 0, sizeof(told));
+	glk_context_on_wait(context, tell, &told);
+	other.path = B;
+	kit_stranger(&other);
+	set_wait(1500);
+	assert_int_equal(guest_attach(guest, B, GLK_DISK_SHARED), -EBUSY);
+	assert_int_equal(told.n, 1);
+	assert_int_equal(told.kind, GLK_CONFLICT_PROCESS);
+	assert_int_equal(told.pid, other.pid);
+	kit_stranger_end(&other);
+
+	kit_lock_in_flight(B, queue);
+	assert_int_equal(guest_attach(guest, B, GLK_DISK_SHARED), -EBUSY);
+	assert_int_equal(told.n, 2);
+	assert_int_equal(told.kind, GLK_CONFLICT_UNKNOWN);
+	close(queue[0]);
+	close(queue[1]);
+}
+
+/* There, too, where it is tried now and then. */
+static void who_has_a_disk_in_hand_over_is_told(void **state)
+{
+	int owner = kit_lock(B, 0, F_RDLCK);
+
+	(void)state;
+	memset(&told, 0, sizeof(told));
+	glk_context_on_wait(context, tell, &told);
+	holder = kit_lock(B, LOCK_BYTE_PREDECESSOR, F_WRLCK);
+	hook.on_lock = let_go_once_told;
+	assert_int_equal(guest_attach(guest, B, GLK_DISK_SHARED), 0);
+	assert_int_equal(told.n, 1);
+	assert_int_equal(told.pid, getpid());
+	close(owner);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -426,6 +534,9 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_destination_waits_until_it_may_claim),
 	TEST(a_rest_ends_when_the_time_is_over_or_it_is_cancelled),
 	TEST(a_lease_file_that_its_holder_removes_is_made_again),
+	TEST(a_lock_file_beside_the_disk_is_waited_for),
+	TEST(after_a_while_the_holder_is_told_once),
+	TEST(who_has_a_disk_in_hand_over_is_told),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)
