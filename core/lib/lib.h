@@ -31,6 +31,8 @@ struct glk_context {
 	struct glk_policy policy; /* owns its strings */
 	char *host_dir;		  /* the host lock directory, see device.c */
 	const char *sysfs;
+	glk_wait_fn *on_wait;
+	void *on_wait_arg;
 	uint64_t deadline; /* of the running call */
 	char *message;
 	struct conflict_list conflicts;
