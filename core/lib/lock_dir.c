@@ -31,6 +31,8 @@
  * the next time.
  */
 
+#define SYSFS "/sys"
+
 static char *join(const char *dir, const char *name)
 {
 	char *path;
@@ -104,7 +106,7 @@ int lock_dir_points(struct take *t, uint32_t item, const struct op_stat *st)
 	path = path_absolute(txn_item(t->txn, item)->path);
 	if (!path)
 		return -ENOMEM;
-	n = lock_names(policy, path, st, names);
+	n = lock_names(policy, SYSFS, path, st, names);
 	for (int i = 0; i < n && !r; i++)
 		r = add_point(t, item, st, &names[i]);
 	return n < 0 ? n : r;
@@ -373,7 +375,7 @@ void lock_dir_remove(struct glk_context *context,
 	device = (struct op_stat){ .mode = st.stx_mode,
 				   .rdev_major = st.stx_rdev_major,
 				   .rdev_minor = st.stx_rdev_minor };
-	n = lock_names(&context->policy, absolute, &device, names);
+	n = lock_names(&context->policy, SYSFS, absolute, &device, names);
 	for (int i = 0; i < n; i++)
 		remove_name(context, lease, &names[i]);
 }

@@ -248,18 +248,16 @@ static void a_ring_of_devices_ends(void **state)
 	assert_no_wwid(253, 10);
 }
 
+#define TEST(_f) cmocka_unit_test_setup(_f, start)
+
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(a_volumes_uuid_is_in_groups_as_lvs_prints_it),
-	cmocka_unit_test(other_devices_are_no_volumes),
-	cmocka_unit_test(a_partition_has_its_disks_name),
-	cmocka_unit_test(disks_that_are_no_scsi_disks_have_none),
-	cmocka_unit_test(paths_lead_to_one_name),
-	cmocka_unit_test(what_stands_on_one_device_has_its_name),
-	cmocka_unit_test(a_ring_of_devices_ends),
+	TEST(a_volumes_uuid_is_in_groups_as_lvs_prints_it),
+	TEST(other_devices_are_no_volumes),
+	TEST(a_partition_has_its_disks_name),
+	TEST(disks_that_are_no_scsi_disks_have_none),
+	TEST(paths_lead_to_one_name),
+	TEST(what_stands_on_one_device_has_its_name),
+	TEST(a_ring_of_devices_ends),
 };
 
-int main(void)
-{
-	start(NULL);
-	return test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_NOTHING);
-}
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)
