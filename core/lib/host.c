@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/holders.h"
 #include "core/lib/info.h"
+#include "core/lib/lock_dir.h"
 #include "core/lib/look.h"
 #include "core/lib/where.h"
 
@@ -163,6 +164,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	ask.remote = where.kind.remote;
 	r = holders_find(context, &ask, 1, context->deadline, add_holder,
 			 context);
+	if (!r)
+		r = lock_dir_holders(context, &ask);
 	where_close(context, ask.fd, where.kind.remote);
 	if (r)
 		return ask_fail(context, path, r);

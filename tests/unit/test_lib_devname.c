@@ -20,6 +20,10 @@
 	"LVM-GGGGGGggggGGGGggggGGGGggggGGGGGG"                                 \
 	"06UgP52rhbw3Bo3mdRWeoLpytOSAa2ky"
 
+#define ODD                                                                    \
+	"LVM-GGGGGGggggGGGGggggGGGGggggGGGGGG"                                 \
+	"../../../../../../../../etc/x...\n"
+
 static char root[PATH_MAX];
 
 static const char *path_of(const char *name)
@@ -161,8 +165,7 @@ static void other_devices_are_no_volumes(void **state)
 		LV "-tpool\n",
 		LV "x\n",
 		"LVM-GGGGGGgggg\n",
-		"LVM-GGGGGGggggGGGGggggGGGGggggGGGGGG"
-		"../../../../../../../../etc/x...\n",
+		ODD,
 		"mpath-35000000000000007\n",
 		"CRYPT-LUKS2-0123456789abcdef0123456789abcdef-x\n",
 		"\n",
