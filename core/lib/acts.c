@@ -100,13 +100,9 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 	return r ? r : take_verify_points(t, first, n);
 }
 
-static int add_refusal(void *arg, const struct holder_answer *answer)
+int take_add_refusal(struct take *t, uint32_t item,
+		     const struct glk_conflict *who)
 {
-	struct take *t = arg;
-	struct txn_event *e = &t->events[t->op_items[answer->ask]];
-
-	if (!answer->dying)
-		e->holder = TXN_HOLDER_LIVE;
 	if (t->refused.n == t->cap_refused) {
 		size_t cap = MAX(2 * t->cap_refused, 8);
 		void *p = realloc(t->refused_items,
@@ -117,8 +113,18 @@ static int add_refusal(void *arg, const struct holder_answer *answer)
 		t->refused_items = p;
 		t->cap_refused = cap;
 	}
-	t->refused_items[t->refused.n] = e->item;
-	return conflict_add(&t->refused, &answer->who);
+	t->refused_items[t->refused.n] = item;
+	return conflict_add(&t->refused, who);
+}
+
+static int add_refusal(void *arg, const struct holder_answer *answer)
+{
+	struct take *t = arg;
+	struct txn_event *e = &t->events[t->op_items[answer->ask]];
+
+	if (!answer->dying)
+		e->holder = TXN_HOLDER_LIVE;
+	return take_add_refusal(t, e->item, &answer->who);
 }
 
 static void recall(struct take *t, const struct txn_act *acts, size_t n)

@@ -5,8 +5,6 @@
 #include "core/lib/owner.h"
 #include "core/lib/take.h"
 
-#define SYSFS "/sys"
-
 /* Files of lock directories, as further points of a disk, and what they say of
    their owner. See lock_name.h, owner.h. */
 

@@ -88,7 +88,7 @@ static int ask_file(struct glk_context *context, const struct holder_ask *disk,
 		return 0;
 	if (ask.fd < 0)
 		return ask.fd;
-	ask.file = where.id;
+	ask.file = where.file;
 	ask.remote = where.kind.remote;
 	ask.all = true;
 	ask.found = false;
@@ -135,7 +135,7 @@ int lock_dir_names(struct glk_context *context, int fd, const char *path,
 	device = (struct op_stat){ .mode = st.stx_mode,
 				   .rdev_major = st.stx_rdev_major,
 				   .rdev_minor = st.stx_rdev_minor };
-	return lock_names(&context->policy, SYSFS, absolute, &device,
+	return lock_names(&context->policy, context->sysfs, absolute, &device,
 			  ret_names);
 }
 

@@ -29,6 +29,7 @@ struct take_more {
 	struct take_point points[CAPSULE_POINTS_MAX - 1];
 	uint8_t n_points;
 	struct take_rival rival; /* how: NULL if there is none */
+	char *trouble; /* what failed, for a message, if no point did */
 };
 
 /* What the driver keeps for each item of a transaction. Its points are counted
@@ -39,6 +40,7 @@ struct take_slot {
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
+	bool claim;	/* open it with O_EXCL */
 	bool alone;	/* opened and verified by its whole path */
 	bool located;	/* where its links lead is known: remote says it */
 	bool patient;	/* somebody has a lease on it (F_SETLEASE): wait */
@@ -71,6 +73,7 @@ struct take {
 	size_t n_events;
 	struct places places;
 	bool places_opened;
+	bool host_dir_made;
 	bool incoming; /* exclusive disks are claimed, see claim.c */
 	struct take_mine *mine;
 	size_t n_mine;
@@ -179,6 +182,10 @@ int take_verify_points(struct take *take, size_t first, size_t n);
 void take_remove_points(struct take *take, uint32_t item);
 
 void take_points_free(struct take_slot *slot);
+
+/* acts.c: @who, copied, has the item. Return: 0 or -ENOMEM. */
+int take_add_refusal(struct take *take, uint32_t item,
+		     const struct glk_conflict *who);
 
 /* open.c: perform the OPEN acts of a step. Return: as take_perform(). */
 int take_open(struct take *take, const struct txn_act *acts, size_t n);
