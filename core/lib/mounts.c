@@ -23,6 +23,7 @@
 
 struct mount_entry {
 	char *point;
+	char *device; /* its source, if that is /dev/NAME: NAME; or NULL */
 	size_t point_len;
 	uint64_t dev;
 	struct mount_kind kind;
@@ -134,6 +135,7 @@ static void entry_done(struct mount_entry *e)
 	free(e->point);
 	free(e->root);
 	free(e->options);
+	free(e->device);
 }
 
 static int entry_append(struct mounts *m, const struct mount_entry *e)
@@ -166,7 +168,7 @@ static int keep_layers(struct mount_entry *e, char *root, const char *options)
 static int parse_line(struct mounts *m, char *line)
 {
 	struct mount_entry e = {};
-	char *root, *point, *tail, *fs, *options, *save = NULL;
+	char *root, *point, *tail, *fs, *source, *options, *save = NULL;
 	unsigned major, minor;
 	int from = 0, at = 0;
 
@@ -183,7 +185,7 @@ static int parse_line(struct mounts *m, char *line)
 	point[strcspn(point, " ")] = '\0';
 	unescape(point);
 	fs = strtok_r(tail + 3, " \n", &save);
-	strtok_r(NULL, " \n", &save);
+	source = strtok_r(NULL, " \n", &save);
 	options = strtok_r(NULL, " \n", &save);
 	if (!fs)
 		return 0;
@@ -191,6 +193,8 @@ static int parse_line(struct mounts *m, char *line)
 	e.dev = makedev(major, minor);
 	e.point = strdup(point);
 	e.point_len = strlen(point);
+	if (source && !strncmp(source, "/dev/", 5))
+		e.device = strdup(source + 5);
 	if (!e.point || keep_layers(&e, root, options ? options : "") ||
 	    entry_append(m, &e)) {
 		entry_done(&e);
@@ -380,4 +384,20 @@ void mounts_by_dev(struct mounts *m, uint64_t dev, const char *path,
 		mounts_by_path(m, path, ret_kind);
 	else
 		unknown_kind(ret_kind);
+}
+
+bool mounts_of_device(struct mounts *m, uint64_t rdev, const char *name,
+		      char *ret_point, size_t size)
+{
+	refresh(m);
+	for (size_t i = 0; i < m->n; i++) {
+		const struct mount_entry *e = &m->entries[i];
+
+		if (e->dev != rdev &&
+		    !(*name && e->device && !strcmp(e->device, name)))
+			continue;
+		snprintf(ret_point, size, "%s", e->point);
+		return true;
+	}
+	return false;
 }

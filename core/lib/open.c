@@ -3,6 +3,8 @@
 
 #include "core/base/feature.h"
 #include "core/base/util.h"
+#include "core/capsule/device.h"
+#include "core/lib/claimed.h"
 #include "core/lib/own.h"
 #include "core/lib/where.h"
 
@@ -10,6 +12,7 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /*
  * Opening the disks of a batch. Those that share a directory are opened
@@ -99,6 +102,8 @@ static int open_flags(const struct txn_item *item, const struct take_slot *slot)
 
 	if (slot->type == RES_TYPE_LEASE)
 		flags |= O_CREAT | O_NOFOLLOW;
+	if (slot->claim)
+		flags |= O_EXCL;
 	return flags | O_NOCTTY | (slot->patient ? 0 : O_NONBLOCK);
 }
 
@@ -212,17 +217,22 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
-/* @wanted: what a regular file is taken for */
 static void judge_type(struct txn_event *e, const struct op_stat *st,
-		       enum res_type wanted)
+		       const struct take_slot *slot)
 {
+	if (e->res)
+		return;
 	e->id = (struct res_id){ st->dev, st->ino };
-	if (S_ISREG(st->mode))
-		e->type = wanted;
-	else if (S_ISBLK(st->mode))
+	if (S_ISREG(st->mode)) {
+		e->type = slot->type;
+		e->res = slot->claim ? -EINVAL : 0;
+	} else if (S_ISBLK(st->mode) && slot->type == RES_TYPE_FILE) {
 		e->type = RES_TYPE_BLOCK;
-	else if (!e->res && S_ISDIR(st->mode))
+		e->id = device_id(slot->fd,
+				  makedev(st->rdev_major, st->rdev_minor));
+	} else if (S_ISDIR(st->mode)) {
 		e->res = -EISDIR;
+	}
 }
 
 /* The mount table knows more than the text of the path did. */
@@ -236,6 +246,17 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	mounts_by_dev(t->context->mounts, dev, txn_item(t->txn, item)->path,
 		      &kind);
 	slot->remote = kind.remote;
+}
+
+/* Only a device that somebody has claimed cannot be opened for that reason. */
+static int blame_claimed(struct take *t, size_t first, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = first; i < first + n && !r; i++)
+		if (t->events[i].res == -EBUSY)
+			r = claimed_blame(t, t->events[i].item);
+	return r;
 }
 
 /* Before anything is locked. */
@@ -301,7 +322,7 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 				st = &op->stat.out;
 				e->res = op->res;
 			}
-			judge_type(e, st, slot->type);
+			judge_type(e, st, slot);
 			note_kind(t, acts[i].item, st->dev);
 			if (!e->res)
 				e->res = take_points_of(t, acts[i].item, st);
@@ -316,7 +337,7 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		refuse_weak(t, first, n);
 		close_failed(t, first, n);
 	}
-	return r;
+	return r ? r : blame_claimed(t, first, n);
 }
 
 static int open_and_stat(struct take *t, const struct txn_act *acts, size_t n)

@@ -58,15 +58,27 @@ void own_forget(struct take *t)
 	t->mine_known = false;
 }
 
+static const struct take_mine *find_mine(const struct take *t, struct res_id id)
+{
+	struct take_mine key = { .id = id };
+
+	if (!t->n_mine)
+		return NULL;
+	return bsearch(&key, t->mine, t->n_mine, sizeof(key), compare_mine);
+}
+
+bool own_has(const struct take *t, struct res_id id, enum res_mode mode)
+{
+	const struct take_mine *found = find_mine(t, id);
+
+	return found && found->mode == mode;
+}
+
 enum txn_holder own_recall(const struct take *t, uint32_t i)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
-	struct take_mine key = { .id = item->id };
-	const struct take_mine *found;
+	const struct take_mine *found = find_mine(t, item->id);
 
-	if (!t->n_mine)
-		return TXN_HOLDER_NONE;
-	found = bsearch(&key, t->mine, t->n_mine, sizeof(key), compare_mine);
 	if (!found)
 		return TXN_HOLDER_NONE;
 	return found->mode == item->mode ? TXN_HOLDER_SELF
@@ -79,9 +91,14 @@ void own_reach(const struct take *t, uint32_t i, struct res_id id,
 	const char *path = txn_item(t->txn, i)->path;
 	const struct take_slot *slot = &t->slots[i];
 
-	if (slot->more)
-		id = slot->more->file;
-	mounts_by_dev(t->context->mounts, id.dev, path, ret_kind);
+	if (res_id_is_device(id)) {
+		*ret_kind = (struct mount_kind){ .fs = "block device",
+						 .scope = RES_SCOPE_HOST };
+	} else {
+		if (slot->more)
+			id = slot->more->file;
+		mounts_by_dev(t->context->mounts, id.dev, path, ret_kind);
+	}
 	for (unsigned p = 1; p < take_n_points(slot); p++) {
 		struct take_point point = take_point(t, i, p);
 		struct mount_kind kind;

@@ -58,6 +58,7 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 	struct txn_config config = {
 		.guest_runs = guest_state(&guest->sm) != GUEST_TAKING,
 		.grace_ms = MIN(GRACE_MS, guest->context->timeout_ms),
+		.wait = guest->context->policy.wait_ms > 0,
 	};
 	int r;
 
@@ -67,6 +68,7 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 		.guest = guest,
 		.context = guest->context,
 		.n = n,
+		.wait_left = guest->context->policy.wait_ms * NSEC_PER_MSEC,
 		.incoming = guest->incoming &&
 			    guest_state(&guest->sm) == GUEST_TAKING,
 	};
@@ -84,6 +86,7 @@ static int take_add(struct take *t, const struct wanted_disk *disks)
 		slot->place =
 			places_find(&t->places, disks[i].path, &slot->base);
 		slot->type = disks[i].type;
+		slot->claim = disks[i].claim;
 		r = txn_add(t->txn, disks[i].path, disks[i].mode);
 	}
 	return r;
@@ -133,26 +136,13 @@ static const char *lease_text(const struct txn_item *item)
 	}
 }
 
-/* What is special about the lock file that failed, or NULL. */
-static const char *point_text(const struct take *t, size_t i)
-{
-	const struct take_slot *slot = &t->slots[i];
-	int error = txn_item(t->txn, i)->error;
-
-	if (!slot->blamed || slot->blamed >= take_n_points(slot) ||
-	    error == -EBUSY || error == -EEXIST || error == -ESTALE)
-		return NULL;
-	return lock_dir_text(slot->more->points[slot->blamed - 1].path, error);
-}
-
 static const char *item_text(const struct txn_item *item)
 {
 	switch (-item->error) {
 	case EOPNOTSUPP:
 		if (item->type == RES_TYPE_FILE || item->type == RES_TYPE_LEASE)
 			return "its file system does not support locks";
-		return "not a regular file: this version locks image files "
-		       "only";
+		return "no regular file and no block device";
 	case EEXIST:
 		return item->same_as == UINT32_MAX
 			       ? "the guest holds it already, in another mode"
@@ -179,6 +169,48 @@ static int report_weak(struct take *t, const char *path, const char *more)
 			    kind->option ? ", mounted with " : "",
 			    kind->option ? kind->option : "",
 			    res_scope_name((enum res_scope)least), more);
+}
+
+/* About the lock file of a device. */
+static const char *device_text(const struct take_point *point, int error)
+{
+	static _Thread_local char text[2 * PATH_MAX];
+
+	if (error != -EACCES)
+		return lock_dir_text(point->path, error);
+	snprintf(text, sizeof(text),
+		 "lock file %s: this user may not make or open it",
+		 point->path);
+	return quoted(text);
+}
+
+/* What is special about the lock file that failed, or NULL. */
+static const char *point_text(const struct take *t, size_t i)
+{
+	const struct take_slot *slot = &t->slots[i];
+	const struct take_point *point;
+	int error = txn_item(t->txn, i)->error;
+
+	if (!slot->blamed || slot->blamed >= take_n_points(slot) ||
+	    error == -EBUSY || error == -EEXIST || error == -ESTALE)
+		return NULL;
+	point = &slot->more->points[slot->blamed - 1];
+	return point->signs ? lock_dir_text(point->path, error)
+			    : device_text(point, error);
+}
+
+/* What can be said beyond the error of the item, or NULL. */
+static const char *special_text(const struct take *t, size_t i)
+{
+	const struct txn_item *item = txn_item(t->txn, i);
+	const struct take_slot *slot = &t->slots[i];
+
+	if (item->error == -EINVAL && slot->claim && !slot->more)
+		return "only a block device can be claimed";
+	if (slot->more && slot->more->trouble)
+		return slot->more->trouble;
+	return slot->type == RES_TYPE_LEASE ? lease_text(item)
+					    : point_text(t, i);
 }
 
 static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
@@ -227,7 +259,7 @@ static int report_items(struct take *t)
 	struct glk_conflict unknown = {};
 	const struct glk_conflict *refusal;
 	const struct txn_item *item;
-	const char *text = NULL;
+	const char *text;
 	char more[48] = "", held[6000];
 	size_t failed, worst = worst_item(t, &failed);
 	int r = 0;
@@ -237,8 +269,7 @@ static int report_items(struct take *t)
 	item = txn_item(t->txn, worst);
 	if (failed > 1)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
-	text = t->slots[worst].type == RES_TYPE_LEASE ? lease_text(item)
-						      : point_text(t, worst);
+	text = special_text(t, worst);
 	if (item->error == -EXDEV && t->weak.fs[0])
 		return report_weak(t, item->path, more);
 	if (item->error != -EBUSY)

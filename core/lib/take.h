@@ -29,6 +29,7 @@ struct take_more {
 	struct take_point points[CAPSULE_POINTS_MAX - 1];
 	uint8_t n_points;
 	struct take_rival rival; /* how: NULL if there is none */
+	char *trouble; /* what failed, for a message, if no point did */
 };
 
 /* What the driver keeps for each item of a transaction. Its points are counted
@@ -39,6 +40,7 @@ struct take_slot {
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
+	bool claim;	/* open it with O_EXCL */
 	bool alone;	/* opened and verified by its whole path */
 	bool located;	/* where its links lead is known: remote says it */
 	bool patient;	/* somebody has a lease on it (F_SETLEASE): wait */
@@ -72,6 +74,7 @@ struct take {
 	size_t n_events;
 	struct places places;
 	bool places_opened;
+	bool host_dir_made;
 	bool incoming; /* exclusive disks are claimed, see claim.c */
 	struct take_mine *mine;
 	size_t n_mine;
@@ -81,6 +84,11 @@ struct take {
 	size_t cap_refused;
 	uint64_t search_until;	/* of all inquiries */
 	struct mount_kind weak; /* the first that the policy finds too weak */
+	uint64_t wait_left;	/* ns, of the policy's time */
+	uint64_t wait_slice;	/* ns; 0: none has been used up yet */
+	uint64_t wait_spent;	/* ns, for one item */
+	uint32_t wait_item;
+	bool wait_told; /* somebody was told of that */
 	struct take_lock_dir lock_dirs[3];
 	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
@@ -134,6 +142,19 @@ struct txn_event *take_event(struct take *take, const struct txn_act *act);
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
 
+/* acts.c: about the point that was refused, or about the rival. */
+void take_ask_about(const struct take *take, uint32_t item,
+		    struct holder_ask *ret_ask);
+
+/* acts.c: an instant of CLOCK_MONOTONIC. Returns early on a signal. */
+void take_sleep_until(uint64_t instant);
+
+/* waiting.c: perform the UNLOCK acts of a step, a WAIT, a REST. Return: as
+   take_perform(). */
+int take_unlock(struct take *take, const struct txn_act *acts, size_t n);
+int take_wait(struct take *take, const struct txn_act *act);
+int take_rest(struct take *take, const struct txn_act *act);
+
 /* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
 int take_lock(struct take *take, const struct txn_act *acts, size_t n);
 
@@ -185,6 +206,10 @@ int take_verify_points(struct take *take, size_t first, size_t n);
 void take_remove_points(struct take *take, uint32_t item);
 
 void take_points_free(struct take_slot *slot);
+
+/* acts.c: @who, copied, has the item. Return: 0 or -ENOMEM. */
+int take_add_refusal(struct take *take, uint32_t item,
+		     const struct glk_conflict *who);
 
 /* open.c: perform the OPEN acts of a step. Return: as take_perform(). */
 int take_open(struct take *take, const struct txn_act *acts, size_t n);
