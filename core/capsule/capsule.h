@@ -71,9 +71,12 @@ struct capsule_parcel {
 struct capsule_lease {
 	int fds[CAPSULE_POINTS_MAX]; /* duplicates, owned by the contents */
 	uint8_t n_fds;
-	bool held; /* every descriptor holds its disk, in `mode` */
-	enum role role;
-	bool same_id; /* fds[0] is the inode that the record says */
+	bool held;	/* every descriptor holds its file, in `mode` */
+	enum role role; /* the least that any of its descriptors has, but for
+			   those that have none: `held` says so */
+	enum role roles[CAPSULE_POINTS_MAX];	 /* of each */
+	struct res_id files[CAPSULE_POINTS_MAX]; /* device and inode of each */
+	bool same_id; /* fds[0] is the resource that the record says */
 	enum res_type type;
 	enum res_mode mode;
 	enum res_scope scope;

@@ -37,8 +37,11 @@ static int take_lease(struct stock_item *item, struct capsule_lease *lease)
 		.since = record->since,
 		.path = strndup(record->path, record->path_size),
 	};
-	for (unsigned i = 0; i < record->n_fds; i++)
+	for (unsigned i = 0; i < record->n_fds; i++) {
 		lease->fds[i] = TAKE_FD(item->fds[i]);
+		lease->roles[i] = item->roles[i];
+		lease->files[i] = item->files[i];
+	}
 	return lease->path ? 0 : -ENOMEM;
 }
 

@@ -90,26 +90,36 @@ static enum stock_truth truth_of(int fd, enum res_mode mode,
 	return *ret_role || owner != F_UNLCK ? STOCK_ALIVE : STOCK_DEAD;
 }
 
+/* A step of a hand-over that was killed between two points leaves them in
+   different roles: then it has got as far as the one that may do least. */
+static enum role lesser(enum role a, enum role b)
+{
+	static const unsigned char rank[_ROLE_N] = {
+		[ROLE_INCOMING] = 1, [ROLE_LEFT] = 2,  [ROLE_ARRIVED] = 3,
+		[ROLE_PREPARED] = 4, [ROLE_OWNER] = 5, [ROLE_NONE] = 6,
+	};
+
+	return rank[b] < rank[a] ? b : a;
+}
+
 /* Return: false if a descriptor can bear no lock. */
 static bool judge_item(struct stock_item *item, struct truth_fs *fs)
 {
 	unsigned n_held = 0, n_dead = 0;
 
+	item->role = ROLE_NONE;
 	for (unsigned i = 0; i < item->record.n_fds; i++) {
 		enum stock_truth truth;
-		enum role role;
-		struct res_id id;
 
-		if (!get_file(item->fds[i], &id, fs))
+		if (!get_file(item->fds[i], &item->files[i], fs))
 			return false;
-		if (!i)
-			item->id = id;
-		truth = truth_of(item->fds[i], item->record.mode, fs, &role);
-		if (!i)
-			item->role = role;
+		truth = truth_of(item->fds[i], item->record.mode, fs,
+				 &item->roles[i]);
+		item->role = lesser(item->role, item->roles[i]);
 		n_held += truth == STOCK_HELD;
 		n_dead += truth == STOCK_DEAD;
 	}
+	item->id = item->files[0];
 	item->truth = STOCK_ALIVE;
 	if (n_held == item->record.n_fds)
 		item->truth = STOCK_HELD;

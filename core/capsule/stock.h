@@ -37,7 +37,9 @@ struct stock_item {
 	int *fds;	      /* ditto; -1 where somebody took one */
 	size_t outer;
 	enum stock_truth truth;
-	enum role role; /* of fds[0] */
+	enum role role; /* as in capsule_lease; so are the next two */
+	enum role roles[CAPSULE_POINTS_MAX];
+	struct res_id files[CAPSULE_POINTS_MAX];
 	bool duplicate; /* another item has this file, and as truly */
 	bool released;	/* dead, and on purpose: no lease any more */
 	bool spare;	/* dead, or a duplicate of one that is held */

@@ -12,10 +12,7 @@
 
 /*
  * One function an act. All acts of a kind go to the engine as one batch; an
- * item's descriptor lives in its slot. A shared lock and the test that nobody
- * hands the disk over stand in one batch where locks are local, which the
- * engine runs in order; where they are a round trip they are two batches, each
- * overlapping, since operations on one descriptor must not.
+ * item's descriptors live in its slot.
  */
 
 #define SEARCH_MS 2000 /* for the holders of refused disks */
@@ -39,121 +36,6 @@ int take_run(struct take *t, size_t n)
 	for (size_t i = 0; i < n && !r; i++)
 		if (t->ops[i].res == -ECANCELED)
 			r = -ECANCELED;
-	return r;
-}
-
-static bool is_shared(const struct take *t, uint32_t item)
-{
-	return txn_item(t->txn, item)->mode == RES_SHARED;
-}
-
-/* @kind: OP_LOCK or OP_UNLOCK, or OP_QUERY for the bytes of a hand-over. */
-static void prepare_lock(struct take *t, uint32_t item, struct op *op,
-			 enum op_kind kind)
-{
-	const struct take_slot *slot = &t->slots[item];
-	bool query = kind == OP_QUERY;
-
-	*op = (struct op){
-		.kind = (uint8_t)kind,
-		.flags = take_flags(slot),
-		.fd = slot->fd,
-		.lock = {
-			.type = is_shared(t, item) ? F_RDLCK : F_WRLCK,
-			.start = query ? LOCK_HANDOVER_START : LOCK_BYTE_OWNER,
-			.len = query ? LOCK_HANDOVER_LEN : 1,
-		},
-	};
-}
-
-static int judge_query(const struct op *query)
-{
-	if (query->res)
-		return query->res;
-	return query->lock.type == F_UNLCK ? 0 : TXN_BUSY;
-}
-
-/* Does this act's query follow its lock, or is it run apart, or is there none?
- */
-static bool asks(const struct take *t, const struct txn_act *act, bool apart)
-{
-	const struct take_slot *slot = &t->slots[act->item];
-
-	return is_shared(t, act->item) && slot->remote == apart;
-}
-
-static int query_apart(struct take *t, const struct txn_act *acts, size_t n,
-		       size_t first_event)
-{
-	size_t k = 0;
-	int r;
-
-	for (size_t i = 0; i < n; i++) {
-		if (!asks(t, &acts[i], true) || t->events[first_event + i].res)
-			continue;
-		t->op_items[k] = (uint32_t)(first_event + i);
-		prepare_lock(t, acts[i].item, &t->ops[k++], OP_QUERY);
-	}
-	r = take_run(t, k);
-	for (size_t i = 0; i < k && !r; i++)
-		t->events[t->op_items[i]].res = judge_query(&t->ops[i]);
-	return r;
-}
-
-/* Locks that were taken of a disk that is being handed over. */
-static int drop_locks(struct take *t, const struct txn_act *acts, size_t n,
-		      size_t first_event)
-{
-	size_t k = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (is_shared(t, acts[i].item) &&
-		    t->events[first_event + i].res == TXN_BUSY)
-			prepare_lock(t, acts[i].item, &t->ops[k++], OP_UNLOCK);
-	return take_run(t, k);
-}
-
-static int do_lock(struct take *t, const struct txn_act *acts, size_t n)
-{
-	size_t first = t->n_events, k = 0;
-	int r;
-
-	for (size_t i = 0; i < n; i++) {
-		prepare_lock(t, acts[i].item, &t->ops[k++], OP_LOCK);
-		if (asks(t, &acts[i], false))
-			prepare_lock(t, acts[i].item, &t->ops[k++], OP_QUERY);
-	}
-	r = take_run(t, k);
-	k = 0;
-	for (size_t i = 0; i < n && !r; i++) {
-		struct txn_event *e = take_event(t, &acts[i]);
-
-		e->res = take_judge(&t->ops[k++]);
-		if (asks(t, &acts[i], false)) {
-			e->res = e->res ? e->res : judge_query(&t->ops[k]);
-			k++;
-		}
-	}
-	if (!r)
-		r = query_apart(t, acts, n, first);
-	return r ? r : drop_locks(t, acts, n, first);
-}
-
-/* Only exclusive disks are claimed, so a batch of both kinds is cut. */
-static int lock_incoming(struct take *t, const struct txn_act *acts, size_t n)
-{
-	int r = 0;
-
-	while (n && !r) {
-		bool shared = is_shared(t, acts->item);
-		size_t k = 1;
-
-		while (k < n && is_shared(t, acts[k].item) == shared)
-			k++;
-		r = shared ? do_lock(t, acts, k) : take_claim(t, acts, k);
-		acts += k;
-		n -= k;
-	}
 	return r;
 }
 
@@ -189,11 +71,11 @@ static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < k && !r; i++) {
 		struct txn_event *e = &t->events[t->op_items[i]];
 		const struct op *op = &t->ops[i];
-		struct res_id id = { op->stat.out.dev, op->stat.out.ino };
+		struct res_id named = { op->stat.out.dev, op->stat.out.ino };
 
 		if (op->res == -ENOENT ||
 		    (!op->res &&
-		     !res_id_equal(id, txn_item(t->txn, e->item)->id)))
+		     !res_id_equal(named, take_point(t, e->item, 0).file)))
 			note_replaced(t, e);
 		else
 			e->res = op->res;
@@ -203,6 +85,9 @@ static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 
 static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 {
+	size_t first = t->n_events;
+	int r;
+
 	for (uint32_t i = 0; i < t->places.n; i++) {
 		struct place *place = &t->places.v[i];
 
@@ -210,7 +95,8 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 	}
 	for (size_t i = 0; i < n; i++)
 		take_event(t, &acts[i]);
-	return verify_alone(t, acts, n);
+	r = verify_alone(t, acts, n);
+	return r ? r : take_verify_points(t, first, n);
 }
 
 static int add_refusal(void *arg, const struct holder_answer *answer)
@@ -251,6 +137,33 @@ static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
 	return 0;
 }
 
+/* About the point that was refused, or about the rival. */
+static void ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
+{
+	const struct txn_item *item = txn_item(t->txn, i);
+	const struct take_slot *slot = &t->slots[i];
+	const struct take_point point = take_point(t, i, slot->blamed);
+
+	*ask = (struct holder_ask){
+		.id = item->id,
+		.file = point.file,
+		.path = item->path,
+		.mode = item->mode,
+		.incoming = t->incoming,
+		.fd = point.fd,
+		.remote = point.remote,
+	};
+	if (slot->more && slot->more->rival.how) {
+		const struct take_rival *rival = &slot->more->rival;
+
+		ask->id = rival->id;
+		ask->file = rival->file;
+		ask->how = rival->how;
+		ask->fd = rival->fd;
+		ask->remote = rival->remote;
+	}
+}
+
 /*
  * First our own guest's leases, then whoever else it may be. If ours cannot be
  * read, it is a refusal all the same. All rounds of inquiry share one limit;
@@ -276,20 +189,13 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 	if (clock_now() < t->search_until)
 		conflict_clear(&t->refused);
 	for (size_t i = 0; i < n; i++) {
-		const struct txn_item *item = txn_item(t->txn, acts[i].item);
-		const struct take_slot *slot = &t->slots[acts[i].item];
 		struct txn_event *e = &t->events[first + i];
 
 		if (e->holder != TXN_HOLDER_NONE)
 			continue;
 		e->holder = TXN_HOLDER_FADING;
 		t->op_items[k] = (uint32_t)(first + i);
-		asks[k++] = (struct holder_ask){ .id = item->id,
-						 .path = item->path,
-						 .mode = item->mode,
-						 .incoming = t->incoming,
-						 .fd = slot->fd,
-						 .remote = slot->remote };
+		ask_about(t, e->item, &asks[k++]);
 	}
 	if (!k)
 		return 0;
@@ -324,33 +230,62 @@ static int do_park(struct take *t, const struct txn_act *act)
 	return 0;
 }
 
+/* The place of one of its descriptors, or NULL if that is not open. */
+static int *open_fd(const struct take *t, uint32_t item, unsigned point)
+{
+	struct take_slot *slot = &t->slots[item];
+	int *fd;
+
+	if (point >= take_n_points(slot))
+		return NULL;
+	fd = point ? &slot->more->points[point - 1].fd : &slot->fd;
+	return *fd >= 0 ? fd : NULL;
+}
+
 /* Closing a file of a remote file system is a round trip, so those overlap. */
-static void close_remote(struct take *t, const uint32_t *items, size_t n)
+static void close_remote(struct take *t, const uint32_t *items, size_t n,
+			 unsigned point)
 {
 	size_t k = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		struct take_slot *slot = &t->slots[items[i]];
+		int *fd = open_fd(t, items[i], point);
 
-		if (slot->fd >= 0 && slot->remote)
+		if (fd && take_point(t, items[i], point).remote)
 			t->ops[k++] = (struct op){ .kind = OP_CLOSE,
 						   .flags = OP_REMOTE,
-						   .fd = TAKE_FD(slot->fd) };
+						   .fd = TAKE_FD(*fd) };
 	}
 	if (take_run(t, k))
 		for (size_t i = 0; i < k; i++)
 			fd_close(t->ops[i].fd);
 }
 
-void take_close_items(struct take *t, const uint32_t *items, size_t n)
+/* Return: is there one with more points? */
+static bool close_point(struct take *t, const uint32_t *items, size_t n,
+			unsigned point)
 {
+	bool more = false;
 	size_t k = 0;
 
-	close_remote(t, items, n);
-	for (size_t i = 0; i < n; i++)
-		if (t->slots[items[i]].fd >= 0)
-			t->fds[k++] = TAKE_FD(t->slots[items[i]].fd);
+	close_remote(t, items, n, point);
+	for (size_t i = 0; i < n; i++) {
+		int *fd = open_fd(t, items[i], point);
+
+		if (fd)
+			t->fds[k++] = TAKE_FD(*fd);
+		more |= point + 1 < take_n_points(&t->slots[items[i]]);
+	}
 	engine_close_many(t->context->engine, t->fds, k);
+	return more;
+}
+
+void take_close_items(struct take *t, const uint32_t *items, size_t n)
+{
+	unsigned point = 0;
+
+	while (close_point(t, items, n, point))
+		point++;
 }
 
 /*
@@ -358,12 +293,13 @@ void take_close_items(struct take *t, const uint32_t *items, size_t n)
  * transaction. If nobody holds it, it is as good as given back. Of a duplicate,
  * or of what the guest has already, the lock is refused.
  */
-static void remove_lease(const struct take *t, uint32_t item)
+static void remove_files(struct take *t, uint32_t item)
 {
 	const struct take_slot *slot = &t->slots[item];
 
+	take_remove_points(t, item);
 	if (slot->type == RES_TYPE_LEASE && slot->fd >= 0 && !slot->remote &&
-	    !is_shared(t, item))
+	    !take_is_shared(t, item))
 		lease_file_remove(slot->fd, txn_item(t->txn, item)->path);
 }
 
@@ -373,7 +309,7 @@ void take_close(struct take *t, const struct txn_act *acts, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		if (acts[i].what == TXN_DO_CLOSE)
-			remove_lease(t, acts[i].item);
+			remove_files(t, acts[i].item);
 
 	for (size_t i = 0; i < n; i++)
 		if (acts[i].what == TXN_DO_CLOSE)
@@ -395,8 +331,7 @@ static int perform_kind(struct take *t, const struct txn_act *acts, size_t n)
 	case TXN_DO_OPEN:
 		return take_open(t, acts, n);
 	case TXN_DO_LOCK:
-		return t->incoming ? lock_incoming(t, acts, n)
-				   : do_lock(t, acts, n);
+		return take_lock(t, acts, n);
 	case TXN_DO_VERIFY:
 		return do_verify(t, acts, n);
 	case TXN_DO_INQUIRE:

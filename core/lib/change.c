@@ -93,6 +93,26 @@ static size_t count_meant(const struct meaning *meaning,
 	return n;
 }
 
+static bool is_remote(struct glk_context *context,
+		      const struct capsule_lease *lease, unsigned point)
+{
+	struct mount_kind kind = {};
+
+	if (mounts_any_remote(context->mounts))
+		mounts_by_dev(context->mounts, lease->files[point].dev, NULL,
+			      &kind);
+	return kind.remote;
+}
+
+static bool any_remote(struct glk_context *context,
+		       const struct capsule_lease *lease)
+{
+	for (unsigned i = 0; i < lease->n_fds; i++)
+		if (is_remote(context, lease, i))
+			return true;
+	return false;
+}
+
 static int run_remote(struct glk_context *context,
 		      const struct capsule_lease *lease, const struct op *what)
 {
@@ -101,7 +121,7 @@ static int run_remote(struct glk_context *context,
 	for (unsigned i = 0; i < lease->n_fds && !r; i++) {
 		struct op op = *what;
 
-		op.flags = OP_REMOTE;
+		op.flags = is_remote(context, lease, i) ? OP_REMOTE : 0;
 		op.fd = lease->fds[i];
 		r = engine_run(context->engine, &op, 1, context->deadline);
 		r = r ? r : op.res;
@@ -141,20 +161,10 @@ static int unlock_remote(struct glk_context *context,
 	return r;
 }
 
-static bool is_remote(struct glk_context *context,
-		      const struct capsule_lease *lease)
-{
-	struct mount_kind kind = {};
-
-	if (mounts_any_remote(context->mounts))
-		mounts_by_dev(context->mounts, lease->id.dev, NULL, &kind);
-	return kind.remote;
-}
-
 static int unlock(struct glk_context *context, struct capsule_lease *lease)
 {
-	return is_remote(context, lease) ? unlock_remote(context, lease)
-					 : capsule_unlock(lease);
+	return any_remote(context, lease) ? unlock_remote(context, lease)
+					  : capsule_unlock(lease);
 }
 
 /* While it is locked; see lease_file.c. */
@@ -162,7 +172,7 @@ static void remove_file(struct glk_context *context,
 			const struct capsule_lease *lease, const char *path)
 {
 	if (lease->type == RES_TYPE_LEASE && (lease->held || lease->role) &&
-	    !is_remote(context, lease))
+	    !is_remote(context, lease, 0))
 		lease_file_remove(lease->fds[0], path);
 }
 

@@ -21,6 +21,7 @@ struct claim {
 	struct take *t;
 	uint32_t *at; /* the take's op_items */
 	size_t n;
+	unsigned point;
 };
 
 static int run(struct claim *c, enum op_kind kind, const struct op_lock *lock)
@@ -28,13 +29,13 @@ static int run(struct claim *c, enum op_kind kind, const struct op_lock *lock)
 	struct take *t = c->t;
 
 	for (size_t i = 0; i < c->n; i++) {
-		const struct take_slot *slot =
-			&t->slots[t->events[c->at[i]].item];
+		const struct take_point point =
+			take_point(t, t->events[c->at[i]].item, c->point);
 
 		t->ops[i] = (struct op){
 			.kind = (uint8_t)kind,
-			.flags = take_flags(slot),
-			.fd = slot->fd,
+			.flags = point.remote ? OP_REMOTE : 0,
+			.fd = point.fd,
 			.lock = *lock,
 		};
 	}
@@ -52,7 +53,9 @@ static int lock(struct claim *c, short type, long byte)
 		struct txn_event *e = &c->t->events[c->at[i]];
 
 		e->res = take_judge(&c->t->ops[i]);
-		if (!e->res)
+		if (e->res)
+			c->t->slots[e->item].blamed = (uint8_t)c->point;
+		else
 			c->at[n++] = c->at[i];
 	}
 	c->n = n;
@@ -72,6 +75,9 @@ static int look_for_source(struct claim *c)
 		const struct op *op = &c->t->ops[i];
 
 		c->t->events[c->at[i]].res = op->res;
+		if (op->res)
+			c->t->slots[c->t->events[c->at[i]].item].blamed =
+				(uint8_t)c->point;
 		if (!op->res && op->lock.type == F_UNLCK)
 			c->at[n++] = c->at[i];
 	}
@@ -79,28 +85,17 @@ static int look_for_source(struct claim *c)
 	return r;
 }
 
-/* What was refused half-way may be tried again, so it must hold nothing. */
-static int drop_refused(struct claim *c, size_t first)
+int take_claim(struct take *t, size_t first, size_t n, unsigned point)
 {
-	const struct op_lock all = { .start = LOCK_ALL_START,
-				     .len = LOCK_ALL_LEN };
-
-	c->n = 0;
-	for (size_t i = first; i < c->t->n_events; i++)
-		if (c->t->events[i].res == TXN_BUSY)
-			c->at[c->n++] = (uint32_t)i;
-	return run(c, OP_UNLOCK, &all);
-}
-
-int take_claim(struct take *t, const struct txn_act *acts, size_t n)
-{
-	struct claim c = { t, t->op_items, n };
-	size_t first = t->n_events;
+	struct claim c = { .t = t, .at = t->op_items, .point = point };
 	int r;
 
-	for (size_t i = 0; i < n; i++) {
-		take_event(t, &acts[i]);
-		c.at[i] = (uint32_t)(first + i);
+	for (size_t i = first; i < first + n; i++) {
+		const struct txn_event *e = &t->events[i];
+
+		if (!e->res && take_claims(t, e->item) &&
+		    point < take_n_points(&t->slots[e->item]))
+			c.at[c.n++] = (uint32_t)i;
 	}
 	r = lock(&c, F_WRLCK, LOCK_BYTE_SUCCESSOR);
 	if (!r)
@@ -111,5 +106,5 @@ int take_claim(struct take *t, const struct txn_act *acts, size_t n)
 		r = lock(&c, F_WRLCK, LOCK_BYTE_OWNER);
 	if (!r)
 		r = lock(&c, F_RDLCK, LOCK_BYTE_OWNER);
-	return r ? r : drop_refused(&c, first);
+	return r;
 }

@@ -21,29 +21,32 @@
 #define SEARCH_MS 2000 /* for the holders of refused disks */
 
 static uint8_t flags_of(struct glk_context *context,
-			const struct capsule_lease *lease)
+			const struct capsule_lease *lease, unsigned point)
 {
 	struct mount_kind kind = {};
 
 	if (mounts_any_remote(context->mounts))
-		mounts_by_dev(context->mounts, lease->id.dev, NULL, &kind);
+		mounts_by_dev(context->mounts, lease->files[point].dev, NULL,
+			      &kind);
 	return kind.remote ? OP_REMOTE : 0;
 }
 
 static void add_points(struct hand *h, const struct capsule_lease *lease)
 {
-	uint32_t marks = lease->mode == RES_SHARED ? HAND_SHARED
-						   : HAND_ROLE(lease->role);
-	uint8_t flags = flags_of(h->guest->context, lease);
+	for (unsigned i = 0; i < lease->n_fds; i++) {
+		uint32_t marks = lease->mode == RES_SHARED
+					 ? HAND_SHARED
+					 : HAND_ROLE(lease->roles[i]);
 
-	for (unsigned i = 0; i < lease->n_fds; i++)
 		h->points[h->n++] = (struct hand_point){
 			.lease = lease,
 			.fd = lease->fds[i],
-			.flags = flags,
+			.file = lease->files[i],
+			.flags = flags_of(h->guest->context, lease, i),
 			.marks = marks,
 		};
-	h->roles |= marks;
+		h->roles |= marks;
+	}
 }
 
 static int alloc_points(struct hand *h)
@@ -225,6 +228,13 @@ static bool has_conflict(const struct glk_context *context, const char *path)
 	return false;
 }
 
+/* By another of its points. They stand together. */
+static bool is_blamed(const struct blame *blame,
+		      const struct capsule_lease *lease)
+{
+	return blame->n && blame->asks[blame->n - 1].path == lease->path;
+}
+
 static int find_blame(struct blame *blame)
 {
 	struct hand *h = blame->hand;
@@ -234,9 +244,11 @@ static int find_blame(struct blame *blame)
 	for (size_t i = 0; i < h->n; i++) {
 		const struct hand_point *point = &h->points[i];
 
-		if (point->error == HAND_E_BUSY)
+		if (point->error == HAND_E_BUSY &&
+		    !is_blamed(blame, point->lease))
 			blame->asks[blame->n++] = (struct holder_ask){
 				.id = point->lease->id,
+				.file = point->file,
 				.path = point->lease->path,
 				.mode = RES_EXCLUSIVE,
 				.fd = point->fd,

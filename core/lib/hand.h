@@ -9,17 +9,20 @@
  * operations on a byte of many of them at once. See migrate.c.
  */
 
-/* What a point is: 1 << enum role of an exclusive lease, as it was when the
-   leases were read; and marks that a step puts on it. */
+/* What a point is: 1 << its enum role if the lease is exclusive, as it was when
+   the leases were read; and marks that a step puts on it. */
 #define HAND_ROLE(_role) (UINT32_C(1) << (_role))
 #define HAND_EXCLUSIVE (HAND_ROLE(_ROLE_N) - 1)
 #define HAND_SHARED (UINT32_C(1) << 16) /* of a shared lease, in any role */
 #define HAND_MARK(_i) (UINT32_C(1) << (17 + (_i)))
 
-/* A descriptor of a lease. */
+/* A descriptor of a lease. A step treats each like a disk of its own, so one
+   that was killed between two points of a disk is gone on with like one that
+   was killed between two disks. */
 struct hand_point {
 	const struct capsule_lease *lease;
 	int fd;
+	struct res_id file;
 	uint8_t flags; /* OP_REMOTE, or 0 */
 	uint32_t marks;
 	int res;   /* of the last run that it was part of */

@@ -69,6 +69,7 @@ static int report(struct search *s, size_t ask, struct holder_answer *answer)
 	answer->ask = ask;
 	answer->who.path = s->asks[ask].path;
 	answer->who.mode = (int)answer->mode;
+	answer->who.how = s->asks[ask].how;
 	s->asks[ask].found = true;
 	s->taken[ask].exclusive |= answer->mode == RES_EXCLUSIVE;
 	return s->report(s->arg, answer);
@@ -146,6 +147,19 @@ static bool is_own(const struct holder_ask *ask,
 	return ask->own && capsule_is(ask->own, entry);
 }
 
+/* Is it this resource, or does it lock this very file, as one of another name
+   may do with a lock directory's? */
+static bool is_about(const struct holder_ask *ask,
+		     const struct capsule_lease *lease)
+{
+	if (res_id_equal(ask->id, lease->id))
+		return true;
+	for (unsigned i = 1; i < lease->n_fds; i++)
+		if (res_id_equal(ask->file, lease->files[i]))
+			return true;
+	return false;
+}
+
 static bool is_in_the_way(const struct search *s, size_t a,
 			  const struct capsule_lease *lease)
 {
@@ -153,8 +167,7 @@ static bool is_in_the_way(const struct search *s, size_t a,
 
 	return (lease->held || lease->role || ask->remote) &&
 	       !gives_way(ask, lease->role) && !is_free(&s->taken[a]) &&
-	       res_id_equal(ask->id, lease->id) &&
-	       excludes(ask, lease->mode == RES_SHARED);
+	       is_about(ask, lease) && excludes(ask, lease->mode == RES_SHARED);
 }
 
 /* A disk is asked for once, so a lease matches one at most. */
@@ -356,7 +369,7 @@ static int search_processes(struct search *s)
 		any = true;
 		for (size_t k = 0; k < POINTS; k++)
 			points[POINTS * i + k] =
-				(struct proc_point){ s->asks[i].id,
+				(struct proc_point){ s->asks[i].file,
 						     point_bytes[k] };
 	}
 	if (any && !r) {

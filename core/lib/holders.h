@@ -8,10 +8,12 @@
  * into every process: only ever after a conflict, or when somebody asks.
  */
 struct holder_ask {
-	struct res_id id;
+	struct res_id id;   /* the resource, as a capsule calls it */
+	struct res_id file; /* device and inode of fd */
 	const char *path;
+	const char *how;    /* for the answer, or NULL */
 	enum res_mode mode; /* wanted: who does not exclude it is left out */
-	int fd;		    /* of the disk */
+	int fd;		    /* of the disk, or of another of its lock points */
 	const struct capsule *own; /* is not in the way, or NULL */
 	bool incoming; /* the source of a hand-over is not in the way */
 	bool remote;   /* use the workers */

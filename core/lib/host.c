@@ -159,7 +159,7 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	ask.fd = open_to_ask(context, path, &where);
 	if (ask.fd < 0)
 		return ask.fd;
-	ask.id = where.id;
+	ask.id = ask.file = where.id;
 	ask.remote = where.kind.remote;
 	r = holders_find(context, &ask, 1, context->deadline, add_holder,
 			 context);

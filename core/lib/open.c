@@ -186,8 +186,10 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		t->op_items[i] = acts[i].item;
+		take_points_free(&t->slots[acts[i].item]);
+	}
 	if (!feature_allowed(FEATURE_OPENAT2) && any_remote(t))
 		r = locate(t, n);
 	while (n && !r) {
@@ -232,9 +234,24 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	slot->remote = kind.remote;
 }
 
+static void close_failed(struct take *t, size_t first, size_t n)
+{
+	size_t k = 0;
+
+	for (size_t i = first; i < first + n; i++) {
+		const struct txn_event *e = &t->events[i];
+
+		if (!e->res || t->slots[e->item].fd < 0)
+			continue;
+		take_remove_points(t, e->item);
+		t->op_items[k++] = e->item;
+	}
+	take_close_items(t, t->op_items, k);
+}
+
 static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 {
-	size_t k = 0, n_bad = 0;
+	size_t first = t->n_events, k = 0;
 	int r;
 
 	for (size_t i = 0; i < n; i++) {
@@ -252,16 +269,22 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		struct txn_event *e = take_event(t, &acts[i]);
 
 		if (slot->fd >= 0) {
-			judge_type(e, &t->ops[k++], slot->type);
-			note_kind(t, acts[i].item, e->id.dev);
-			if (e->res)
-				t->op_items[n_bad++] = acts[i].item;
+			const struct op *op = &t->ops[k++];
+
+			judge_type(e, op, slot->type);
+			note_kind(t, acts[i].item, op->stat.out.dev);
+			if (!e->res)
+				e->res = take_points_of(t, acts[i].item,
+							&op->stat.out);
 		} else {
 			/* A socket has no regular file behind it either. */
 			e->res = slot->fd == -ENXIO ? 0 : slot->fd;
 		}
 	}
-	take_close_items(t, t->op_items, n_bad);
+	if (!r)
+		r = take_open_points(t, first, n);
+	if (!r)
+		close_failed(t, first, n);
 	return r;
 }
 

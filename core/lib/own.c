@@ -139,6 +139,16 @@ static int park(struct take *t, const struct capsule_parcel *parcels, size_t n)
 	return capsule_push(capsule, parcels, n, t->context->deadline);
 }
 
+static void add_points(const struct take *t, uint32_t item,
+		       struct capsule_parcel *parcel)
+{
+	unsigned n = take_n_points(&t->slots[item]);
+
+	for (unsigned i = 0; i < n; i++)
+		parcel->fds[i] = take_point(t, item, i).fd;
+	parcel->n_fds = (uint8_t)n;
+}
+
 int own_park(struct take *t)
 {
 	_cleanup_(freep) struct capsule_parcel *parcels = NULL;
@@ -155,9 +165,7 @@ int own_park(struct take *t)
 
 		if (item->state != TXN_ITEM_VERIFIED)
 			continue;
-		parcels[n++] = (struct capsule_parcel){
-			.fds = { t->slots[i].fd },
-			.n_fds = 1,
+		parcels[n] = (struct capsule_parcel){
 			.type = item->type,
 			.mode = item->mode,
 			.scope = scope_of(t, item),
@@ -165,6 +173,7 @@ int own_park(struct take *t)
 			.since = now,
 			.path = item->path,
 		};
+		add_points(t, (uint32_t)i, &parcels[n++]);
 	}
 	if (n)
 		r = make_absolute(parcels, n, &names);

@@ -18,8 +18,10 @@
 
 static void take_done(struct take *t)
 {
-	for (size_t i = 0; t->slots && i < t->n; i++)
+	for (size_t i = 0; t->slots && i < t->n; i++) {
 		fd_close(t->slots[i].fd);
+		take_points_free(&t->slots[i]);
+	}
 	txn_free(t->txn);
 	places_done(&t->places);
 	conflict_clear(&t->refused);

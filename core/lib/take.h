@@ -5,16 +5,44 @@
 #include "core/lib/lib.h"
 #include "core/lib/place.h"
 
-/* What the driver keeps for each item of a transaction. */
+/* A file that is locked beside the disk itself. */
+struct take_point {
+	int fd; /* -1: not open */
+	bool remote;
+	struct res_id file; /* what is open */
+	char *path;
+};
+
+/* Who is in the way of a disk, if not by a lock on one of its points. */
+struct take_rival {
+	int fd; /* whose bytes are asked; owned */
+	bool remote;
+	struct res_id file; /* of fd */
+	struct res_id id;   /* the resource, as a capsule calls it */
+	char *how;	    /* for the conflict; owned */
+};
+
+/* Only for disks that have further points, or a rival. */
+struct take_more {
+	struct res_id file; /* the inode behind the slot's own descriptor */
+	struct take_point points[CAPSULE_POINTS_MAX - 1];
+	uint8_t n_points;
+	struct take_rival rival; /* how: NULL if there is none */
+};
+
+/* What the driver keeps for each item of a transaction. Its points are counted
+   from 0, which is the disk itself. */
 struct take_slot {
 	int fd;
 	enum res_type type; /* wanted */
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
-	bool alone;   /* opened and verified by its whole path */
-	bool located; /* where its links lead is known: remote says it */
-	bool patient; /* somebody has a lease on it (F_SETLEASE): wait */
+	bool alone;	/* opened and verified by its whole path */
+	bool located;	/* where its links lead is known: remote says it */
+	bool patient;	/* somebody has a lease on it (F_SETLEASE): wait */
+	uint8_t blamed; /* the point that was last refused, or that failed */
+	struct take_more *more; /* or NULL; kept until it is opened again */
 };
 
 /* The guest's own leases, sorted by id: for idempotence. */
@@ -52,6 +80,32 @@ static inline uint8_t take_flags(const struct take_slot *slot)
 	return slot->remote ? OP_REMOTE : 0;
 }
 
+static inline bool take_is_shared(const struct take *t, uint32_t item)
+{
+	return txn_item(t->txn, item)->mode == RES_SHARED;
+}
+
+static inline unsigned take_n_points(const struct take_slot *slot)
+{
+	return slot->more ? 1U + slot->more->n_points : 1;
+}
+
+/* @point is one of take_n_points(). */
+static inline struct take_point take_point(const struct take *t, uint32_t item,
+					   unsigned point)
+{
+	const struct take_slot *slot = &t->slots[item];
+
+	if (point)
+		return slot->more->points[point - 1];
+	return (struct take_point){
+		.fd = slot->fd,
+		.remote = slot->remote,
+		.file = slot->more ? slot->more->file
+				   : txn_item(t->txn, item)->id,
+	};
+}
+
 /* Of a lock. */
 static inline int take_judge(const struct op *lock)
 {
@@ -65,9 +119,57 @@ struct txn_event *take_event(struct take *take, const struct txn_act *act);
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
 
-/* claim.c: the LOCK acts of exclusive disks of a migration's destination.
-   Return: as take_perform(). */
-int take_claim(struct take *take, const struct txn_act *acts, size_t n);
+/* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
+int take_lock(struct take *take, const struct txn_act *acts, size_t n);
+
+/* lock.c: what only needs a look once all points of a disk are locked: is there
+   a rival? For those of the @n events from @first whose res is 0; one that has
+   found a rival gives it to take_set_rival(). Return: as take_perform(). */
+int take_look_around(struct take *take, size_t first, size_t n);
+
+/* claim.c: is this an exclusive disk of a migration's destination? */
+static inline bool take_claims(const struct take *t, uint32_t item)
+{
+	return t->incoming && !take_is_shared(t, item);
+}
+
+/* claim.c: claim one point of those, of the @n events from @first, that have it
+   and whose res is 0. Return: as take_perform(). */
+int take_claim(struct take *take, size_t first, size_t n, unsigned point);
+
+/*
+ * points.c: further points of a disk. Whoever finds that a disk needs one says
+ * so in take_points_of(), which is called for each disk that was opened.
+ */
+
+/* @st: what was opened. Adds points with take_point_add(). Return: 0; negative
+   errno if the disk cannot be locked as it must. */
+int take_points_of(struct take *take, uint32_t item, const struct op_stat *st);
+
+/* @path is taken over, whatever happens. Return: 0; -ENOMEM; -ENOSPC if there
+   are too many. */
+int take_point_add(struct take_slot *slot, const struct op_stat *st, char *path,
+		   bool remote);
+
+/* @rival is taken over, whatever happens. The event becomes TXN_BUSY. Return: 0
+   or -ENOMEM. */
+int take_set_rival(struct take *take, struct txn_event *event,
+		   struct take_rival *rival);
+
+void take_clear_rival(struct take_slot *slot);
+
+/* After the OPEN of @n acts, with @st of each that went well: find out their
+   points, open them, making those that are not there. Return: as
+   take_perform(). */
+int take_open_points(struct take *take, size_t first, size_t n);
+
+/* Do their names still lead to what is locked? */
+int take_verify_points(struct take *take, size_t first, size_t n);
+
+/* Remove those that are not needed any more, before they are closed. */
+void take_remove_points(struct take *take, uint32_t item);
+
+void take_points_free(struct take_slot *slot);
 
 /* open.c: perform the OPEN acts of a step. Return: as take_perform(). */
 int take_open(struct take *take, const struct txn_act *acts, size_t n);

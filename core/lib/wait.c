@@ -176,6 +176,7 @@ static int open_piece(struct waiting *w, size_t *at, struct piece *p)
 		p->leases[p->n] = *at;
 		p->asks[p->n++] = (struct holder_ask){
 			.id = where.id,
+			.file = where.id,
 			.path = lease->path,
 			.mode = RES_EXCLUSIVE,
 			.fd = fd,
