@@ -5,7 +5,9 @@
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
 #include "core/lib/look.h"
+#include "core/lib/openers.h"
 #include "core/lib/own.h"
+#include "core/lib/qemu.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -96,16 +98,13 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n; i++)
 		take_event(t, &acts[i]);
 	r = verify_alone(t, acts, n);
-	return r ? r : take_verify_points(t, first, n);
+	if (!r)
+		r = take_verify_points(t, first, n);
+	return r ? r : openers_check(t, first, n);
 }
 
-static int add_refusal(void *arg, const struct holder_answer *answer)
+int take_refuse(struct take *t, uint32_t item, const struct glk_conflict *who)
 {
-	struct take *t = arg;
-	struct txn_event *e = &t->events[t->op_items[answer->ask]];
-
-	if (!answer->dying)
-		e->holder = TXN_HOLDER_LIVE;
 	if (t->refused.n == t->cap_refused) {
 		size_t cap = MAX(2 * t->cap_refused, 8);
 		void *p = realloc(t->refused_items,
@@ -116,8 +115,18 @@ static int add_refusal(void *arg, const struct holder_answer *answer)
 		t->refused_items = p;
 		t->cap_refused = cap;
 	}
-	t->refused_items[t->refused.n] = e->item;
-	return conflict_add(&t->refused, &answer->who);
+	t->refused_items[t->refused.n] = item;
+	return conflict_add(&t->refused, who);
+}
+
+static int add_refusal(void *arg, const struct holder_answer *answer)
+{
+	struct take *t = arg;
+	struct txn_event *e = &t->events[t->op_items[answer->ask]];
+
+	if (!answer->dying)
+		e->holder = TXN_HOLDER_LIVE;
+	return take_refuse(t, e->item, &answer->who);
 }
 
 static void recall(struct take *t, const struct txn_act *acts, size_t n)
@@ -164,6 +173,36 @@ static void ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
 	}
 }
 
+/* Of those that are not our own guest's: who has them? The indices of the
+   events stand in op_items, those of the QEMUs apart. */
+static int inquire(struct take *t, size_t first, size_t n)
+{
+	_cleanup_(freep) struct holder_ask *asks = calloc(n, sizeof(*asks));
+	size_t k = 0, n_qemu = 0;
+	int r = 0;
+
+	if (!asks)
+		return -ENOMEM;
+	for (size_t i = first; i < first + n; i++) {
+		const struct txn_event *e = &t->events[i];
+
+		if (e->holder != TXN_HOLDER_FADING || t->slots[e->item].qemu)
+			continue;
+		t->op_items[k] = (uint32_t)i;
+		ask_about(t, e->item, &asks[k++]);
+	}
+	if (k)
+		r = holders_find(t->context, asks, k, t->search_until,
+				 add_refusal, t);
+	for (size_t i = first; i < first + n; i++)
+		if (t->events[i].holder == TXN_HOLDER_FADING &&
+		    t->slots[t->events[i].item].qemu)
+			t->op_items[n_qemu++] = (uint32_t)i;
+	if (n_qemu && !r)
+		r = qemu_inquire(t, t->op_items, n_qemu, add_refusal, t);
+	return r;
+}
+
 /*
  * First our own guest's leases, then whoever else it may be. If ours cannot be
  * read, it is a refusal all the same. All rounds of inquiry share one limit;
@@ -171,13 +210,9 @@ static void ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
  */
 static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 {
-	_cleanup_(freep) struct holder_ask *asks = NULL;
-	size_t first = t->n_events, k = 0;
+	size_t first = t->n_events;
 	int r;
 
-	asks = calloc(n, sizeof(*asks));
-	if (!asks)
-		return -ENOMEM;
 	if (!t->search_until)
 		t->search_until = deadline_in_ms(SEARCH_MS);
 	own_forget(t);
@@ -188,19 +223,10 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 	recall(t, acts, n);
 	if (clock_now() < t->search_until)
 		conflict_clear(&t->refused);
-	for (size_t i = 0; i < n; i++) {
-		struct txn_event *e = &t->events[first + i];
-
-		if (e->holder != TXN_HOLDER_NONE)
-			continue;
-		e->holder = TXN_HOLDER_FADING;
-		t->op_items[k] = (uint32_t)(first + i);
-		ask_about(t, e->item, &asks[k++]);
-	}
-	if (!k)
-		return 0;
-	return holders_find(t->context, asks, k, t->search_until, add_refusal,
-			    t);
+	for (size_t i = 0; i < n; i++)
+		if (t->events[first + i].holder == TXN_HOLDER_NONE)
+			t->events[first + i].holder = TXN_HOLDER_FADING;
+	return inquire(t, first, n);
 }
 
 static int do_pause(struct take *t, const struct txn_act *act)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/lib/holders.h"
-#include "core/lib/info.h"
-#include "core/lib/look.h"
-#include "core/lib/where.h"
-
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "core/lib/info.h"
+#include "core/lib/look.h"
+#include "core/lib/qemu.h"
+#include "core/lib/where.h"
 
 #include <limits.h>
 #include <string.h>
@@ -163,6 +162,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	ask.remote = where.kind.remote;
 	r = holders_find(context, &ask, 1, context->deadline, add_holder,
 			 context);
+	if (!r && !context->holders.n)
+		r = qemu_holders(context, &ask, add_holder, context);
 	where_close(context, ask.fd, where.kind.remote);
 	if (r)
 		return ask_fail(context, path, r);

@@ -25,6 +25,7 @@ static void take_done(struct take *t)
 	txn_free(t->txn);
 	places_done(&t->places);
 	conflict_clear(&t->refused);
+	conflict_clear(&t->warnings);
 	free(t->refused_items);
 	free(t->mine);
 }
@@ -36,14 +37,14 @@ static int take_alloc(struct take *t)
 	char *at;
 
 	at = context_scratch(t->context, room,
-			     2 * sizeof(*t->ops) + sizeof(*t->events) +
+			     3 * sizeof(*t->ops) + sizeof(*t->events) +
 				     sizeof(*t->slots) +
 				     2 * sizeof(*t->op_items) +
 				     sizeof(*t->fds));
 	if (!at)
 		return -ENOMEM;
 	t->ops = (struct op *)at;
-	t->events = (struct txn_event *)(t->ops + 2 * room);
+	t->events = (struct txn_event *)(t->ops + 3 * room);
 	t->slots = (struct take_slot *)(t->events + room);
 	t->op_items = (uint32_t *)(t->slots + room);
 	t->fds = (int *)(t->op_items + 2 * room);
@@ -242,8 +243,12 @@ static int report_outcome(struct take *t)
 {
 	int error = txn_error(t->txn);
 
-	if (txn_outcome(t->txn) == TXN_HELD)
+	if (txn_outcome(t->txn) == TXN_HELD) {
+		conflict_clear(&t->context->conflicts);
+		t->context->conflicts = t->warnings;
+		t->warnings = (struct conflict_list){};
 		return 0;
+	}
 	if (t->park_error)
 		return park_failed(t);
 	if (error)

@@ -38,10 +38,12 @@ struct take_slot {
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
-	bool alone;	/* opened and verified by its whole path */
-	bool located;	/* where its links lead is known: remote says it */
-	bool patient;	/* somebody has a lease on it (F_SETLEASE): wait */
-	uint8_t blamed; /* the point that was last refused, or that failed */
+	bool alone;	 /* opened and verified by its whole path */
+	bool located;	 /* where its links lead is known: remote says it */
+	bool patient;	 /* somebody has a lease on it (F_SETLEASE): wait */
+	bool qemu;	 /* a QEMU has it open, and not as we want */
+	bool has_source; /* claimed from the source of a migration */
+	uint8_t blamed;	 /* the point that was last refused, or that failed */
 	struct take_more *more; /* or NULL; kept until it is opened again */
 };
 
@@ -57,7 +59,7 @@ struct take {
 	struct txn *txn;
 	size_t n;
 	struct take_slot *slots; /* these five are the context's scratch */
-	struct op *ops;		 /* two for each item */
+	struct op *ops;		 /* three for each item */
 	uint32_t *op_items;	 /* scratch: what an op or an ask belongs to */
 	int *fds;		 /* scratch: descriptors to close */
 	struct txn_event *events;
@@ -71,7 +73,8 @@ struct take {
 	struct conflict_list refused; /* of the last inquiry */
 	uint32_t *refused_items;
 	size_t cap_refused;
-	uint64_t search_until; /* of all inquiries */
+	struct conflict_list warnings; /* who else has a disk open */
+	uint64_t search_until;	       /* of all inquiries */
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
 };
 
@@ -118,6 +121,11 @@ struct txn_event *take_event(struct take *take, const struct txn_act *act);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
+
+/* acts.c: this one is in the way of a disk; @who is copied. Return: 0 or
+   -ENOMEM. */
+int take_refuse(struct take *take, uint32_t item,
+		const struct glk_conflict *who);
 
 /* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
 int take_lock(struct take *take, const struct txn_act *acts, size_t n);
