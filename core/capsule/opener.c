@@ -74,7 +74,7 @@ static int tell(struct opener_search *search, const struct proc_opener *opener)
 static int visit_descriptor(void *arg, const struct spot *spot)
 {
 	struct opener_search *search = arg;
-	struct proc_opener opener = { .pid = spot->pid };
+	struct proc_opener opener = { .pid = spot->pid, .fd = spot->fd };
 	struct stat link;
 	char name[16];
 
@@ -103,7 +103,7 @@ static bool is_candidate(const struct opener_search *search, uint64_t ino)
 static int visit_mapping(struct opener_search *search, const struct spot *spot,
 			 const char *line)
 {
-	struct proc_opener opener = { .pid = spot->pid };
+	struct proc_opener opener = { .pid = spot->pid, .fd = -1 };
 	uint64_t start, end, ino;
 	char perms[5], name[64];
 

@@ -94,6 +94,7 @@ struct proc_file {
 struct proc_opener {
 	size_t file; /* index */
 	pid_t pid;
+	int fd;	     /* -1 for a mapping */
 	bool writes; /* else it is open for reading only */
 };
 

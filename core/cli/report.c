@@ -106,9 +106,9 @@ void cli_put_holder(FILE *f, const struct glk_conflict *c)
 
 /* Who wants to share is refused for an exclusive lock only; who wants it alone
    is refused for either, and is not told which. */
-static void say_conflict(const struct glk_conflict *c)
+static void say_conflict(const struct glk_conflict *c, const char *word)
 {
-	fputs("guestlock: ", stderr);
+	fprintf(stderr, "guestlock: %s", word);
 	text_put(stderr, c->path, 0);
 	fputs(": ", stderr);
 	if (!*c->how)
@@ -134,7 +134,7 @@ static int refuse(const struct cli *cli, const struct glk_conflict *conflicts,
 		cli_say(message);
 
 	for (size_t i = 0; i < n; i++)
-		say_conflict(&conflicts[i]);
+		say_conflict(&conflicts[i], "");
 	if (!cli->options.json)
 		return STATUS_HELD;
 	o = error_object(-EBUSY);
@@ -162,6 +162,24 @@ int cli_fail_context(const struct cli *cli, int err)
 	if (err == -EBUSY)
 		return refuse(cli, conflicts, n, message);
 	return cli_fail(cli, err, message);
+}
+
+int cli_warn(const struct cli *cli)
+{
+	const struct glk_conflict *conflicts;
+	size_t n = glk_context_conflicts(cli->context, &conflicts);
+	_cleanup_(json_decref_p) json_t *list = json_array();
+	int e = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!cli->options.quiet)
+			say_conflict(&conflicts[i], "warning: ");
+		e |= json_array_append_new(list, json_conflict(&conflicts[i]));
+	}
+	if (!cli->options.json ||
+	    cli->options.policy.exclusive_open != GLK_OPEN_WARN)
+		return STATUS_OK;
+	return cli_print_json(e ? NULL : json_pack("{s:O}", "warnings", list));
 }
 
 int cli_fail_options(const struct cli *cli, int err)

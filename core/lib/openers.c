@@ -107,6 +107,14 @@ static int collect(struct check *c, size_t first, size_t n)
 	return 0;
 }
 
+/* The descriptor that is about to be parked. */
+static int fd_of(const struct check *c, size_t i)
+{
+	uint32_t item = c->take->events[c->disks[i].event].item;
+
+	return take_point(c->take, item, 0).fd;
+}
+
 /* Of all that are not known to be alone. */
 static int ask_kernel(struct check *c)
 {
@@ -117,12 +125,11 @@ static int ask_kernel(struct check *c)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->n; i++) {
 		const struct disk *disk = &c->disks[i];
-		uint32_t item = c->take->events[disk->event].item;
 
 		if (disk->alone || disk->remote || disk->file.rdev)
 			continue;
 		c->asked[k] = i;
-		files[k++].fd = take_point(c->take, item, 0).fd;
+		files[k++].fd = fd_of(c, i);
 	}
 	lone_ask(files, k);
 	for (size_t i = 0; i < k; i++) {
@@ -167,6 +174,8 @@ static bool found_process(void *arg, const struct proc_opener *found)
 		.writes = found->writes,
 	};
 
+	if (found->pid == getpid() && found->fd == fd_of(c, opener.disk))
+		return false;
 	if (family_has(c->take->guest, found->pid))
 		c->disks[opener.disk].own = true;
 	else
@@ -312,6 +321,7 @@ static int report(struct check *c)
 	int r = 0;
 
 	conflict_clear(&c->take->refused);
+	c->take->opened = true;
 	for (size_t i = 0; i < c->n && !r; i++) {
 		const struct disk *disk = &c->disks[i];
 		struct glk_conflict unknown = {

@@ -72,6 +72,7 @@ struct take {
 	bool mine_known;
 	struct conflict_list refused; /* of the last inquiry */
 	uint32_t *refused_items;
+	bool opened; /* they are openers, and hold no lock */
 	size_t cap_refused;
 	struct conflict_list warnings; /* who else has a disk open */
 	uint64_t search_until;	       /* of all inquiries */
