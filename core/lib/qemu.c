@@ -5,6 +5,7 @@
 #include "core/base/util.h"
 #include "core/capsule/proc.h"
 #include "core/lib/family.h"
+#include "core/lib/look.h"
 
 #include <fcntl.h>
 
@@ -297,5 +298,7 @@ int qemu_holders(struct glk_context *context, const struct holder_ask *ask,
 	const char *paths[] = { ask->path };
 	struct inquiry q = { .paths = paths, .report = report, .arg = arg };
 
+	if (look_is_late(context))
+		return 0;
 	return inquire(context, &q, asks, 1);
 }

@@ -57,7 +57,8 @@ int qemu_inquire(struct take *take, const uint32_t *events, size_t n,
 		 int (*report)(void *arg, const struct holder_answer *answer),
 		 void *arg);
 
-/* The same for one disk, for who asks and takes nothing. */
+/* The same for one disk, for who asks and takes nothing; if there is time left.
+ */
 int qemu_holders(struct glk_context *context, const struct holder_ask *ask,
 		 int (*report)(void *arg, const struct holder_answer *answer),
 		 void *arg);

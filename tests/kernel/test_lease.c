@@ -164,7 +164,7 @@ static int broken(int fd, const char *path)
 	return signals;
 }
 
-static void who_breaks_a_lease_signals_its_owner_and_nobody_if_he_has_ended(
+static void who_breaks_a_lease_signals_its_owner_unless_he_has_ended(
 	void **state)
 {
 	struct sigaction action = { .sa_handler = on_signal }, old;
@@ -194,7 +194,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_is_no_other_open_file_is_not_seen),
 	cmocka_unit_test(only_the_owner_may_ask),
 	cmocka_unit_test(
-		who_breaks_a_lease_signals_its_owner_and_nobody_if_he_has_ended),
+		who_breaks_a_lease_signals_its_owner_unless_he_has_ended),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_ROOT)
