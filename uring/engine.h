@@ -63,7 +63,8 @@ struct engine *engine_free(struct engine *engine);
  * it over: an open that still succeeds is closed, a lock that is still granted
  * is dropped, but not one that its description had there before, and neither
  * the ops' memory nor their descriptors are touched any more. The caller may
- * close the descriptor of such an operation at once.
+ * close the descriptor of such an operation at once. An OP_WRITE may still
+ * reach its file after that; its description, with all locks, lives until then.
  *
  * An OP_CLOSE is never taken back: its descriptor is the engine's, and gets
  * closed, whatever res says. All else that is local is done even if the

@@ -6,7 +6,8 @@
 
 /*
  * One operation of a batch. The engine knows files and byte ranges; it knows
- * nothing of guests. Memory is the caller's; `path` must outlive the batch.
+ * nothing of guests. Memory is the caller's; `path` and `data` must outlive the
+ * batch.
  */
 enum op_kind {
 	OP_OPEN,      /* open path relative to fd; result: a descriptor */
@@ -16,7 +17,11 @@ enum op_kind {
 	OP_UNLOCK,    /* drop the OFD lock's range on fd */
 	OP_QUERY,     /* F_OFD_GETLK: lock is overwritten by the answer */
 	OP_CLOSE,     /* close fd */
+	OP_READ,      /* data from fd at an offset; result: how much */
+	OP_WRITE,     /* data to fd at an offset: all of it, or an error */
 };
+
+#define OP_DATA_MAX 4096 /* bytes of one OP_READ or OP_WRITE */
 
 enum op_flags {
 	/* The file system may need a network round trip: use the workers. */
@@ -55,5 +60,11 @@ struct op {
 			struct op_stat out;
 		} stat;
 		struct op_lock lock;
+		struct {
+			void *to;	  /* OP_READ */
+			const void *from; /* OP_WRITE */
+			uint32_t size;	  /* at most OP_DATA_MAX */
+			int64_t offset;
+		} data;
 	};
 };

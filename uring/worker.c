@@ -85,12 +85,28 @@ struct worker *worker_free(struct worker *w)
 	return NULL;
 }
 
-/* Copy the path and duplicate the descriptor of w->mine. */
+static int own_data(struct worker *w)
+{
+	struct op *op = &w->mine;
+
+	if (op->data.size > sizeof(w->data))
+		return -EINVAL;
+	if (op->kind == OP_WRITE)
+		memcpy(w->data, op->data.from, op->data.size);
+	op->data.from = op->data.to = w->data;
+	return 0;
+}
+
+/* Copy path or data and duplicate the descriptor of w->mine. */
 static int make_own(struct worker *w)
 {
 	struct op *op = &w->mine;
 	const char **path = NULL;
+	bool data = op->kind == OP_READ || op->kind == OP_WRITE;
+	int r = data ? own_data(w) : 0;
 
+	if (r)
+		return r;
 	if (op->kind == OP_OPEN)
 		path = &op->open.path;
 	else if (op->kind == OP_STAT_PATH)
@@ -180,6 +196,8 @@ static void hand_over(struct worker *w)
 		op->lock = w->mine.lock;
 	else if (op->kind == OP_STAT || op->kind == OP_STAT_PATH)
 		op->stat.out = w->mine.stat.out;
+	else if (op->kind == OP_READ && op->res > 0)
+		memcpy(op->data.to, w->data, (size_t)op->res);
 	w->state = WORKER_COMMITTED;
 }
 

@@ -31,7 +31,10 @@ struct worker {
 	int fd;		/* duplicate of the caller's, or -1 */
 	short held;	/* what the description had locked before */
 	struct flock wait;
-	char path[PATH_MAX];
+	union {
+		char path[PATH_MAX];
+		char data[OP_DATA_MAX];
+	};
 };
 
 /* Start one more. pool->lock is held, and dropped meanwhile. 0 or -ENOMEM. */

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <linux/fs.h>
 
 #ifndef F_OFD_GETLK
 #define F_OFD_GETLK 36
@@ -46,6 +47,9 @@
 #endif
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
+#endif
+#ifndef BLKGETDISKSEQ
+#define BLKGETDISKSEQ _IOR(0x12, 128, uint64_t) /* Linux 5.15 */
 #endif
 #ifndef SYS_close_range
 #define SYS_close_range 436

@@ -80,7 +80,7 @@ struct capsule_lease {
 	enum res_type type;
 	enum res_mode mode;
 	enum res_scope scope;
-	struct res_id id; /* of fds[0], by fstat(2), not by the record */
+	struct res_id id; /* of fds[0], by the kernel, not by the record */
 	uint64_t since;
 	char *path; /* as recorded: not to be trusted, nor printed raw */
 };

@@ -3,6 +3,7 @@
 
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "core/capsule/device.h"
 #include "core/capsule/truth.h"
 
 #include <sys/sysmacros.h>
@@ -24,7 +25,9 @@
  * one that was taken afterwards, and must not hide that this is lost.
  */
 
-static bool get_file(int fd, struct res_id *ret_id, struct truth_fs *fs)
+/* @ret_rdev: 0 for a regular file */
+static bool get_file(int fd, struct res_id *ret_id, uint64_t *ret_rdev,
+		     struct truth_fs *fs)
 {
 	struct statx st;
 
@@ -36,6 +39,9 @@ static bool get_file(int fd, struct res_id *ret_id, struct truth_fs *fs)
 		return false;
 	ret_id->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
 	ret_id->ino = st.stx_ino;
+	*ret_rdev = 0;
+	if (S_ISBLK(st.stx_mode))
+		*ret_rdev = makedev(st.stx_rdev_major, st.stx_rdev_minor);
 	return true;
 }
 
@@ -110,16 +116,19 @@ static bool judge_item(struct stock_item *item, struct truth_fs *fs)
 	item->role = ROLE_NONE;
 	for (unsigned i = 0; i < item->record.n_fds; i++) {
 		enum stock_truth truth;
+		uint64_t rdev;
 
-		if (!get_file(item->fds[i], &item->files[i], fs))
+		if (!get_file(item->fds[i], &item->files[i], &rdev, fs))
 			return false;
+		if (!i)
+			item->id = rdev ? device_id(item->fds[0], rdev)
+					: item->files[0];
 		truth = truth_of(item->fds[i], item->record.mode, fs,
 				 &item->roles[i]);
 		item->role = lesser(item->role, item->roles[i]);
 		n_held += truth == STOCK_HELD;
 		n_dead += truth == STOCK_DEAD;
 	}
-	item->id = item->files[0];
 	item->truth = STOCK_ALIVE;
 	if (n_held == item->record.n_fds)
 		item->truth = STOCK_HELD;

@@ -25,6 +25,15 @@ static const struct glk_lease_info *find_by_path(
 	return NULL;
 }
 
+/* A device may be found by another of its nodes. */
+static bool is_lease_of(const struct glk_lease_info *lease,
+			const struct stat *st)
+{
+	if (lease->type == GLK_LEASE_BLOCK)
+		return S_ISBLK(st->st_mode) && lease->dev == st->st_rdev;
+	return lease->dev == st->st_dev && lease->ino == st->st_ino;
+}
+
 /* By name first: a file on a server that is dead would let us wait for it. Then
    by file, which may have other names. */
 static const struct glk_lease_info *find_lease(
@@ -37,7 +46,7 @@ static const struct glk_lease_info *find_lease(
 		return lease;
 	for (size_t i = 0; i < info->n_leases; i++) {
 		lease = &info->leases[i];
-		if (lease->dev == st.st_dev && lease->ino == st.st_ino)
+		if (is_lease_of(lease, &st))
 			return lease;
 	}
 	return NULL;

@@ -83,7 +83,7 @@ static void take_open(struct items *items, struct slot *slot,
 	slot->item.type = event->type;
 	slot->item.id = event->id;
 	items_move(items, slot, TXN_ITEM_OPEN);
-	if (event->type != RES_TYPE_FILE && event->type != RES_TYPE_LEASE)
+	if (!event->type)
 		items_fail(items, slot, -EOPNOTSUPP);
 }
 

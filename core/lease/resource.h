@@ -28,11 +28,35 @@ enum res_scope {
 	RES_SCOPE_CLUSTER, /* every node of the cluster */
 };
 
-/* Equal ids are the same resource, as long as somebody has it open. */
+/*
+ * Equal ids are the same resource, as long as somebody has it open. A file is
+ * its device and inode. A block device is its number, by whatever node it is
+ * reached, with a bit that the device of no file has; and, in place of an
+ * inode, its disk sequence number, so a number that is used again is another
+ * device.
+ */
 struct res_id {
 	uint64_t dev;
 	uint64_t ino;
 };
+
+#define RES_DEV_BLOCK (UINT64_C(1) << 63)
+
+static inline struct res_id res_id_of_device(uint64_t rdev, uint64_t diskseq)
+{
+	return (struct res_id){ rdev | RES_DEV_BLOCK, diskseq };
+}
+
+static inline bool res_id_is_device(struct res_id id)
+{
+	return id.dev & RES_DEV_BLOCK;
+}
+
+/* The device's number, as stat(2) st_rdev. */
+static inline uint64_t res_id_rdev(struct res_id id)
+{
+	return id.dev & ~RES_DEV_BLOCK;
+}
 
 /*
  * The bytes of a lock point. 0 is virtlockd's too, so that mixed fleets

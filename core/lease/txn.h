@@ -63,7 +63,7 @@ struct txn_event {
 	uint32_t item;
 	int res;		/* 0, TXN_*, or negative errno */
 	enum txn_holder holder; /* INQUIRE, RECALL */
-	enum res_type type;	/* OPEN; only FILE and LEASE are lockable */
+	enum res_type type;	/* OPEN; _RES_TYPE_NONE is not lockable */
 	struct res_id id;	/* OPEN */
 };
 

@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
+#include "core/lib/lock_dir.h"
 #include "core/lib/look.h"
 #include "core/lib/openers.h"
 #include "core/lib/own.h"
@@ -103,7 +104,8 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 	return r ? r : openers_check(t, first, n);
 }
 
-int take_refuse(struct take *t, uint32_t item, const struct glk_conflict *who)
+int take_add_refusal(struct take *t, uint32_t item,
+		     const struct glk_conflict *who)
 {
 	if (t->refused.n == t->cap_refused) {
 		size_t cap = MAX(2 * t->cap_refused, 8);
@@ -126,7 +128,7 @@ static int add_refusal(void *arg, const struct holder_answer *answer)
 
 	if (!answer->dying)
 		e->holder = TXN_HOLDER_LIVE;
-	return take_refuse(t, e->item, &answer->who);
+	return take_add_refusal(t, e->item, &answer->who);
 }
 
 static void recall(struct take *t, const struct txn_act *acts, size_t n)
@@ -194,6 +196,8 @@ static int inquire(struct take *t, size_t first, size_t n)
 	if (k)
 		r = holders_find(t->context, asks, k, t->search_until,
 				 add_refusal, t);
+	if (k && !r)
+		r = lock_dir_quote(t, asks, k, add_refusal);
 	for (size_t i = first; i < first + n; i++)
 		if (t->events[i].holder == TXN_HOLDER_FADING &&
 		    t->slots[t->events[i].item].qemu)
@@ -247,8 +251,11 @@ static int do_pause(struct take *t, const struct txn_act *act)
 
 static int do_park(struct take *t, const struct txn_act *act)
 {
-	int r = own_park(t);
+	int r = lock_dir_sign(t);
 
+	if (r)
+		return r;
+	r = own_park(t);
 	if (r == -ENOMEM)
 		return r;
 	t->park_error = r;

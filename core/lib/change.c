@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/device.h"
 #include "core/lib/info.h"
 #include "core/lib/lease_file.h"
 #include "core/lib/lib.h"
+#include "core/lib/lock_dir.h"
 
 #include "core/base/util.h"
 #include "core/lib/where.h"
@@ -167,13 +169,30 @@ static int unlock(struct glk_context *context, struct capsule_lease *lease)
 					  : capsule_unlock(lease);
 }
 
-/* While it is locked; see lease_file.c. */
-static void remove_file(struct glk_context *context,
-			const struct capsule_lease *lease, const char *path)
+/* Its name is made of what the kernel says of the device, and goes only if one
+   of the lease's own descriptors is that file. */
+static void remove_device_file(struct glk_context *context,
+			       const struct capsule_lease *lease)
 {
-	if (lease->type == RES_TYPE_LEASE && (lease->held || lease->role) &&
-	    !is_remote(context, lease, 0))
+	_cleanup_(freep) char *path = device_lock_path(context, lease->id);
+
+	for (unsigned i = 1; path && i < lease->n_fds; i++)
+		if (!is_remote(context, lease, i) &&
+		    lease_file_remove(lease->fds[i], path))
+			return;
+}
+
+/* While it is locked; see lease_file.c. */
+static void remove_files(struct glk_context *context,
+			 const struct capsule_lease *lease, const char *path)
+{
+	if (!lease->held && !lease->role)
+		return;
+	lock_dir_remove(context, lease, path);
+	if (lease->type == RES_TYPE_LEASE && !is_remote(context, lease, 0))
 		lease_file_remove(lease->fds[0], path);
+	if (res_id_is_device(lease->id))
+		remove_device_file(context, lease);
 }
 
 static int release_meant(struct glk_guest *guest,
@@ -186,7 +205,7 @@ static int release_meant(struct glk_guest *guest,
 
 		if (!is_meant(meaning, lease))
 			continue;
-		remove_file(guest->context, lease, meaning->path);
+		remove_files(guest->context, lease, meaning->path);
 		r = unlock(guest->context, lease);
 		if (r)
 			return context_fail(guest->context, r,
@@ -216,7 +235,7 @@ static int release_one(struct glk_guest *guest,
 	if (r)
 		return context_fail(guest->context, r, "%s: %s", quoted(path),
 				    strerror(-r));
-	if (!meaning.id.ino || !count_meant(&meaning, contents)) {
+	if (!meaning.id.dev || !count_meant(&meaning, contents)) {
 		text = path_absolute(path);
 		if (!text)
 			return context_no_memory(guest->context);

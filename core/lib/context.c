@@ -9,6 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 
+static int set_host_dir(struct glk_context *context)
+{
+	const char *dir = secure_getenv("GUESTLOCK_HOST_DIR");
+
+	context->host_dir = path_absolute(dir && *dir ? dir : HOST_LOCK_DIR);
+	return context->host_dir ? 0 : -ENOMEM;
+}
+
 GLK_EXPORT int glk_context_new(struct glk_context **ret_context)
 {
 	struct glk_context *context = calloc(1, sizeof(*context));
@@ -17,7 +25,10 @@ GLK_EXPORT int glk_context_new(struct glk_context **ret_context)
 	if (!context)
 		return -ENOMEM;
 	context->timeout_ms = TIMEOUT_DEFAULT_MS;
-	r = engine_new(NULL, &context->engine);
+	context->sysfs = "/sys";
+	r = set_host_dir(context);
+	if (r == 0)
+		r = engine_new(NULL, &context->engine);
 	if (r == 0)
 		r = mounts_new(NULL, &context->mounts);
 	if (r < 0) {
@@ -36,6 +47,7 @@ GLK_EXPORT void glk_context_free(struct glk_context *context)
 	conflict_clear(&context->holders);
 	free(context->message);
 	free(context->scratch);
+	free(context->host_dir);
 	policy_done(&context->policy);
 	engine_free(context->engine);
 	mounts_free(context->mounts);

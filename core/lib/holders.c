@@ -170,26 +170,51 @@ static bool is_in_the_way(const struct search *s, size_t a,
 	       is_about(ask, lease) && excludes(ask, lease->mode == RES_SHARED);
 }
 
-/* A disk is asked for once, so a lease matches one at most. */
-static size_t match_leases(const struct search *s,
-			   const struct capsule_entry *entry,
-			   const struct capsule_contents *contents,
-			   struct match *matches)
+struct match_list {
+	struct match *v;
+	size_t n, cap;
+};
+
+static void match_list_done(struct match_list *list)
 {
-	size_t n = 0;
+	free(list->v);
+}
 
-	for (size_t i = 0; i < contents->n_leases; i++) {
-		const struct capsule_lease *lease = &contents->leases[i];
-		size_t a = 0;
+static int add_match(struct match_list *list, size_t ask,
+		     const struct capsule_lease *lease)
+{
+	if (list->n == list->cap) {
+		size_t cap = MAX(2 * list->cap, 16);
+		void *v = reallocarray(list->v, cap, sizeof(*list->v));
 
-		while (a < s->n && (!is_in_the_way(s, a, lease) ||
-				    is_own(&s->asks[a], entry)))
-			a++;
-		if (a < s->n)
-			matches[n++] =
-				(struct match){ a, lease->mode, lease->since };
+		if (!v)
+			return -ENOMEM;
+		list->v = v;
+		list->cap = cap;
 	}
-	return n;
+	list->v[list->n++] = (struct match){ ask, lease->mode, lease->since };
+	return 0;
+}
+
+/* Of several asks about one disk, the first that it is in the way of counts. */
+static int match_lease(struct search *s, const struct capsule_entry *entry,
+		       const struct capsule_lease *lease,
+		       struct match_list *list)
+{
+	bool matched = false;
+	int r = 0;
+
+	for (size_t a = 0; a < s->n && !r; a++) {
+		matched &= s->asks[a].again;
+		if (!is_in_the_way(s, a, lease) || is_own(&s->asks[a], entry))
+			continue;
+		if (matched)
+			s->asks[a].found = true;
+		else
+			r = add_match(list, a, lease);
+		matched = true;
+	}
+	return r;
 }
 
 /* Return: 0, LOOK_E_AGAIN with more time, or negative errno. */
@@ -201,9 +226,8 @@ static int look_into(struct search *s, const struct capsule_entry *entry,
 		.deadline = deadline,
 	};
 	struct capsule_contents contents = CAPSULE_CONTENTS_NULL;
-	_cleanup_(freep) struct match *matches = NULL;
+	_cleanup_(match_list_done) struct match_list list = {};
 	struct capsule *capsule = NULL;
-	size_t n = 0;
 	int r;
 
 	r = capsule_adopt(entry, &config, &capsule);
@@ -213,11 +237,11 @@ static int look_into(struct search *s, const struct capsule_entry *entry,
 		capsule_free(capsule);
 		return r == CAPSULE_E_BUSY ? LOOK_E_AGAIN : 0;
 	}
-	matches = reallocarray(NULL, contents.n_leases + 1, sizeof(*matches));
-	if (matches)
-		n = match_leases(s, entry, &contents, matches);
+	for (size_t i = 0; i < contents.n_leases && !r; i++)
+		r = match_lease(s, entry, &contents.leases[i], &list);
 	capsule_contents_done(&contents);
-	r = matches ? report_matches(s, capsule, matches, n) : -ENOMEM;
+	if (!r)
+		r = report_matches(s, capsule, list.v, list.n);
 	capsule_free(capsule);
 	return r;
 }
@@ -446,6 +470,8 @@ static int report_unseen(struct search *s)
 			.who = { .kind = GLK_CONFLICT_UNKNOWN },
 		};
 
+		if (s->asks[i].again && s->asks[i - 1].found)
+			continue;
 		if (s->asks[i].all && !s->asks[i].found &&
 		    !is_free(&s->taken[i]))
 			r = report(s, i, &answer);

@@ -19,6 +19,8 @@ struct holder_ask {
 	bool remote;   /* use the workers */
 	bool all;      /* name all, if only as one who is unknown; else those
 			  who are found quickly */
+	bool again;    /* about another point of the disk of the ask before it:
+			  who is named for that one is not named again */
 	bool found;    /* answered: at least one holder was reported */
 };
 

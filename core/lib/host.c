@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "core/lib/device.h"
 #include "core/lib/info.h"
 #include "core/lib/look.h"
 #include "core/lib/qemu.h"
 #include "core/lib/where.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -130,7 +132,8 @@ static int open_to_ask(struct glk_context *context, const char *path,
 	int fd = where_open(context, path, ret_where);
 
 	if (fd == -EISDIR || fd == -EOPNOTSUPP)
-		return context_fail(context, fd, "%s: not a regular file",
+		return context_fail(context, fd,
+				    "%s: no regular file and no block device",
 				    quoted(path));
 	return fd < 0 ? ask_fail(context, path, fd) : fd;
 }
@@ -142,29 +145,55 @@ static int add_holder(void *arg, const struct holder_answer *answer)
 	return conflict_add(&context->holders, &answer->who);
 }
 
+/* A device has a lock file, too, which excludes its other nodes. Return:
+   descriptor, or -1 if there is none that we may see. */
+static int open_lock_file(struct glk_context *context,
+			  const struct where *where, struct res_id *ret_file)
+{
+	_cleanup_(freep) char *path = NULL;
+	_cleanup_(fd_closep) int fd = -1;
+	struct stat st;
+
+	if (!res_id_is_device(where->id))
+		return -1;
+	path = device_lock_path(context, where->id);
+	if (path)
+		fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st))
+		return -1;
+	*ret_file = (struct res_id){ st.st_dev, st.st_ino };
+	return TAKE_FD(fd);
+}
+
 GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 				const struct glk_conflict **ret_holders,
 				size_t *ret_n)
 {
-	struct holder_ask ask = { .path = path,
-				  .mode = RES_EXCLUSIVE,
-				  .all = true };
+	struct holder_ask asks[2] = {
+		{ .path = path, .mode = RES_EXCLUSIVE, .all = true }
+	};
+	_cleanup_(fd_closep) int lock_file = -1;
 	struct where where;
 	int r;
 
 	r = context_begin(context);
 	if (r)
 		return r;
-	ask.fd = open_to_ask(context, path, &where);
-	if (ask.fd < 0)
-		return ask.fd;
-	ask.id = ask.file = where.id;
-	ask.remote = where.kind.remote;
-	r = holders_find(context, &ask, 1, context->deadline, add_holder,
-			 context);
+	asks[0].fd = open_to_ask(context, path, &where);
+	if (asks[0].fd < 0)
+		return asks[0].fd;
+	asks[0].id = where.id;
+	asks[0].file = where.file;
+	asks[0].remote = where.kind.remote;
+	asks[1] = asks[0];
+	asks[1].again = true;
+	lock_file = open_lock_file(context, &where, &asks[1].file);
+	asks[1].fd = lock_file;
+	r = holders_find(context, asks, lock_file < 0 ? 1 : 2,
+			 context->deadline, add_holder, context);
 	if (!r && !context->holders.n)
-		r = qemu_holders(context, &ask, add_holder, context);
-	where_close(context, ask.fd, where.kind.remote);
+		r = qemu_holders(context, &asks[0], add_holder, context);
+	where_close(context, asks[0].fd, where.kind.remote);
 	if (r)
 		return ask_fail(context, path, r);
 	*ret_holders = context->holders.items;

@@ -71,7 +71,9 @@ static int fill_lease(struct glk_context *context,
 
 	kernel_path(lease->fds[0], now, sizeof(now));
 	deleted = !now[0] || is_deleted(now);
-	if (lease->same_id && !deleted && !strcmp(now, path))
+	/* What a device's node leads to is not told by its name. */
+	if (lease->same_id && !deleted && !strcmp(now, path) &&
+	    !res_id_is_device(lease->id))
 		same = 1;
 	else if (lease->same_id)
 		same = leads_to(context, path, lease->id);
@@ -83,17 +85,24 @@ static int fill_lease(struct glk_context *context,
 		path = now;
 	*info = (struct glk_lease_info){
 		.path = strdup(path),
-		.type = (int)lease->type,
+		.type = res_id_is_device(lease->id) ? GLK_LEASE_BLOCK
+						    : (int)lease->type,
 		.mode = (int)lease->mode,
 		.scope = (int)lease->scope,
 		.held = lease->held,
 		.role = (int)lease->role,
 		.same_file = same,
-		.dev = lease->id.dev,
+		.dev = res_id_rdev(lease->id),
 		.ino = lease->id.ino,
 		.since = lease->since,
 	};
 	return info->path ? 0 : -ENOMEM;
+}
+
+bool info_is_of(const struct glk_lease_info *lease, struct res_id id)
+{
+	return lease->dev == res_id_rdev(id) && lease->ino == id.ino &&
+	       (lease->type == GLK_LEASE_BLOCK) == res_id_is_device(id);
 }
 
 static int fill_leases(struct glk_context *context, struct info *info,

@@ -26,4 +26,7 @@ int info_new(struct glk_context *context, struct capsule *capsule,
 int info_new_until(struct glk_context *context, struct capsule *capsule,
 		   uint64_t deadline, struct info **ret_info);
 
+/* Is it a lease on this resource? */
+bool info_is_of(const struct glk_lease_info *lease, struct res_id id);
+
 struct info *info_free(struct info *info);

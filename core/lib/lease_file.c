@@ -3,6 +3,7 @@
 
 #include "core/base/util.h"
 #include "core/lease/resource.h"
+#include "core/lib/owner.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -10,9 +11,10 @@
 #include <sys/stat.h>
 
 /*
- * A lease file is a name to be locked, and nothing is ever in it. Who takes it
- * makes it, who gives it back removes it, so in the course of time the name
- * leads to one inode after the other. A lock counts only if, while it is held,
+ * A lease file is a name to be locked, and nothing is ever in it; in a lock
+ * directory's, nothing but who has it (owner.h). Who takes it makes it, who
+ * gives it back removes it, so in the course of time the name leads to one
+ * inode after the other. A lock counts only if, while it is held,
  * the name leads to the inode that is locked:
  *
  * - Who takes it opens it with O_CREAT, locks what that has found or made, and
@@ -36,7 +38,8 @@
  *   shared lease cannot even ask for it.
  * - Which of its files are leases, a guest may lie about. It could have its
  *   disk's image removed from a directory that it cannot write to. But what is
- *   empty and has no other name is nobody's image.
+ *   empty, or begins as a record of ours does, and has no other name, is
+ *   nobody's image.
  * - A link that leads to a lease is not its name.
  * - A server may remove a file late, when we have given up waiting and its name
  *   leads to the next holder's inode. So files on servers stay.
@@ -82,9 +85,16 @@ static bool lock(int fd)
 	return !fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-static bool is_empty_file(const struct stat *st)
+static bool is_ours(int fd, const struct stat *st)
 {
-	return S_ISREG(st->st_mode) && !st->st_size && st->st_nlink == 1;
+	char start[OWNER_MAGIC_SIZE];
+	ssize_t n;
+
+	if (!S_ISREG(st->st_mode) || st->st_nlink != 1 ||
+	    st->st_size > OWNER_SIZE)
+		return false;
+	n = pread(fd, start, sizeof(start), 0);
+	return n >= 0 && owner_is_ours(start, (size_t)n);
 }
 
 bool lease_file_remove(int fd, const char *path)
@@ -99,7 +109,7 @@ bool lease_file_remove(int fd, const char *path)
 	dir = open_dir(path);
 	if (dir < 0 || !lock(fd))
 		return false;
-	if (fstat(fd, &locked) || !is_empty_file(&locked) ||
+	if (fstat(fd, &locked) || !is_ours(fd, &locked) ||
 	    fstatat(dir, base, &named, AT_SYMLINK_NOFOLLOW))
 		return false;
 	if (locked.st_dev != named.st_dev || locked.st_ino != named.st_ino)

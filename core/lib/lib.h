@@ -30,7 +30,9 @@ struct glk_context {
 	struct mounts *mounts;
 	unsigned timeout_ms;
 	struct glk_policy policy; /* owns its strings */
-	uint64_t deadline;	  /* of the running call */
+	char *host_dir;		  /* the host lock directory, see device.c */
+	const char *sysfs;
+	uint64_t deadline; /* of the running call */
 	char *message;
 	struct conflict_list conflicts;
 	struct conflict_list holders; /* what glk_disk_holders() lent out */

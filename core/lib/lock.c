@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/qemu.h"
+#include "core/lib/relatives.h"
+#include "core/lib/take.h"
 
 #include <fcntl.h>
 
@@ -239,6 +241,7 @@ int take_lock(struct take *t, const struct txn_act *acts, size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		take_event(t, &acts[i]);
+		t->slots[acts[i].item].blamed = 0;
 		take_clear_rival(&t->slots[acts[i].item]);
 		t->slots[acts[i].item].qemu = false;
 		n_points =
@@ -258,6 +261,13 @@ int take_lock(struct take *t, const struct txn_act *acts, size_t n)
 
 int take_look_around(struct take *t, size_t first, size_t n)
 {
-	(void)t, (void)first, (void)n;
-	return 0;
+	int r = 0;
+
+	for (size_t i = first; i < first + n && !r; i++) {
+		struct txn_event *e = &t->events[i];
+
+		if (!e->res && res_id_is_device(txn_item(t->txn, e->item)->id))
+			r = relatives_look(t, e);
+	}
+	return r;
 }

@@ -268,6 +268,34 @@ static int prepare(struct glk_guest *guest, const char *destination)
 	return r ? r : do_prepare(&h);
 }
 
+static bool reaches_others(struct hand *h, const struct hand_point *point)
+{
+	struct mount_kind kind;
+
+	mounts_by_dev(h->guest->context->mounts, point->file.dev, NULL, &kind);
+	return kind.scope >= RES_SCOPE_SERVER;
+}
+
+/* A destination on another host claims a disk by those of its points that reach
+   there, and cannot know of the others. */
+static void excuse_local(struct hand *h)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		struct hand_point *point = &h->points[i];
+		bool claimed = false;
+
+		if (!(point->marks & UNCLAIMED) || reaches_others(h, point))
+			continue;
+		for (size_t k = 0; k < h->n && !claimed; k++)
+			claimed = h->points[k].lease == point->lease &&
+				  h->points[k].marks & (PREPARED | LEFT) &&
+				  !(h->points[k].marks & UNCLAIMED) &&
+				  reaches_others(h, &h->points[k]);
+		if (claimed)
+			point->marks &= ~UNCLAIMED;
+	}
+}
+
 static int leave(struct glk_guest *guest)
 {
 	_cleanup_(hand_done) struct hand h = HAND_NULL;
@@ -283,6 +311,7 @@ static int leave(struct glk_guest *guest)
 	if (r < 0)
 		return hand_fail(&h, r);
 	hand_mark(&h, PREPARED, true, UNCLAIMED, 0);
+	excuse_local(&h);
 	if (hand_find(&h, UNCLAIMED))
 		return fail_at(&h, UNCLAIMED, -ENOTCONN,
 			       "no destination has claimed it");

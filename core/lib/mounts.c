@@ -22,6 +22,7 @@
 
 struct mount_entry {
 	char *point;
+	char *device; /* its source, if that is /dev/NAME: NAME; or NULL */
 	size_t point_len;
 	uint64_t dev;
 	struct mount_kind kind;
@@ -142,7 +143,7 @@ static int entry_append(struct mounts *m, const struct mount_entry *e)
 static int parse_line(struct mounts *m, char *line)
 {
 	struct mount_entry e = {};
-	char *point, *tail, *fs, *options, *save = NULL;
+	char *point, *tail, *fs, *source, *options, *save = NULL;
 	unsigned major, minor;
 	int at = 0;
 
@@ -156,19 +157,20 @@ static int parse_line(struct mounts *m, char *line)
 	point[strcspn(point, " ")] = '\0';
 	unescape(point);
 	fs = strtok_r(tail + 3, " \n", &save);
-	strtok_r(NULL, " \n", &save);
+	source = strtok_r(NULL, " \n", &save);
 	options = strtok_r(NULL, " \n", &save);
 	if (!fs)
 		return 0;
 	kind_of(fs, options ? options : "", &e.kind);
 	e.dev = makedev(major, minor);
 	e.point = strdup(point);
-	if (!e.point)
-		return -ENOMEM;
 	e.point_len = strlen(point);
+	if (source && !strncmp(source, "/dev/", 5))
+		e.device = strdup(source + 5);
 	m->any_remote |= e.kind.remote;
-	if (entry_append(m, &e)) {
+	if (!e.point || entry_append(m, &e)) {
 		free(e.point);
+		free(e.device);
 		return -ENOMEM;
 	}
 	return 0;
@@ -176,8 +178,10 @@ static int parse_line(struct mounts *m, char *line)
 
 static void clear(struct mounts *m)
 {
-	for (size_t i = 0; i < m->n; i++)
+	for (size_t i = 0; i < m->n; i++) {
 		free(m->entries[i].point);
+		free(m->entries[i].device);
+	}
 	m->n = 0;
 	m->any_remote = false;
 }
@@ -321,4 +325,20 @@ void mounts_by_dev(struct mounts *m, uint64_t dev, const char *path,
 		mounts_by_path(m, path, ret_kind);
 	else
 		unknown_kind(ret_kind);
+}
+
+bool mounts_of_device(struct mounts *m, uint64_t rdev, const char *name,
+		      char *ret_point, size_t size)
+{
+	refresh(m);
+	for (size_t i = 0; i < m->n; i++) {
+		const struct mount_entry *e = &m->entries[i];
+
+		if (e->dev != rdev &&
+		    !(*name && e->device && !strcmp(e->device, name)))
+			continue;
+		snprintf(ret_point, size, "%s", e->point);
+		return true;
+	}
+	return false;
 }

@@ -4,6 +4,7 @@
 #include "core/lease/resource.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -30,6 +31,12 @@ void mounts_expire(struct mounts *mounts);
 /* False if no file system of this host is remote: then ask no further. The
    table is read again only after the kernel has said that it changed. */
 bool mounts_any_remote(struct mounts *mounts);
+
+/* Where is this block device mounted? @name: the kernel's, or "". For file
+   systems that do not show the device's own number, /dev/NAME is looked for.
+   Return: false if nowhere in this namespace. */
+bool mounts_of_device(struct mounts *mounts, uint64_t rdev, const char *name,
+		      char *ret_point, size_t size);
 
 /* By the text of the path alone; links in it are not followed. */
 void mounts_by_path(struct mounts *mounts, const char *path,

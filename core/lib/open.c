@@ -3,12 +3,15 @@
 
 #include "core/base/feature.h"
 #include "core/base/util.h"
+#include "core/capsule/device.h"
+#include "core/lib/claimed.h"
 #include "core/lib/where.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /*
  * Opening the disks of a batch. Those that share a directory are opened
@@ -98,6 +101,8 @@ static int open_flags(const struct txn_item *item, const struct take_slot *slot)
 
 	if (slot->type == RES_TYPE_LEASE)
 		flags |= O_CREAT | O_NOFOLLOW;
+	if (slot->claim)
+		flags |= O_EXCL;
 	return flags | O_NOCTTY | (slot->patient ? 0 : O_NONBLOCK);
 }
 
@@ -189,6 +194,7 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		t->op_items[i] = acts[i].item;
 		take_points_free(&t->slots[acts[i].item]);
+		t->slots[acts[i].item].blamed = 0;
 	}
 	if (!feature_allowed(FEATURE_OPENAT2) && any_remote(t))
 		r = locate(t, n);
@@ -205,20 +211,25 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
-/* @wanted: what a regular file is taken for */
 static void judge_type(struct txn_event *e, const struct op *op,
-		       enum res_type wanted)
+		       const struct take_slot *slot)
 {
 	const struct op_stat *st = &op->stat.out;
 
 	e->res = op->res;
+	if (e->res)
+		return;
 	e->id = (struct res_id){ st->dev, st->ino };
-	if (S_ISREG(st->mode))
-		e->type = wanted;
-	else if (S_ISBLK(st->mode))
+	if (S_ISREG(st->mode)) {
+		e->type = slot->type;
+		e->res = slot->claim ? -EINVAL : 0;
+	} else if (S_ISBLK(st->mode) && slot->type == RES_TYPE_FILE) {
 		e->type = RES_TYPE_BLOCK;
-	else if (!e->res && S_ISDIR(st->mode))
+		e->id = device_id(slot->fd,
+				  makedev(st->rdev_major, st->rdev_minor));
+	} else if (S_ISDIR(st->mode)) {
 		e->res = -EISDIR;
+	}
 }
 
 /* The mount table knows more than the text of the path did. */
@@ -232,6 +243,17 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	mounts_by_dev(t->context->mounts, dev, txn_item(t->txn, item)->path,
 		      &kind);
 	slot->remote = kind.remote;
+}
+
+/* Only a device that somebody has claimed cannot be opened for that reason. */
+static int blame_claimed(struct take *t, size_t first, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = first; i < first + n && !r; i++)
+		if (t->events[i].res == -EBUSY)
+			r = claimed_blame(t, t->events[i].item);
+	return r;
 }
 
 static void close_failed(struct take *t, size_t first, size_t n)
@@ -271,7 +293,7 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		if (slot->fd >= 0) {
 			const struct op *op = &t->ops[k++];
 
-			judge_type(e, op, slot->type);
+			judge_type(e, op, slot);
 			note_kind(t, acts[i].item, op->stat.out.dev);
 			if (!e->res)
 				e->res = take_points_of(t, acts[i].item,
@@ -285,7 +307,7 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		r = take_open_points(t, first, n);
 	if (!r)
 		close_failed(t, first, n);
-	return r;
+	return r ? r : blame_claimed(t, first, n);
 }
 
 static int open_and_stat(struct take *t, const struct txn_act *acts, size_t n)

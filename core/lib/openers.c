@@ -294,7 +294,7 @@ static int tell(struct check *c, size_t i, struct glk_conflict *who)
 	who->mode = GLK_MODE_EXCLUSIVE;
 	if (t->context->policy.exclusive_open == GLK_OPEN_WARN)
 		return conflict_add(&t->warnings, who);
-	return take_refuse(t, item, who);
+	return take_add_refusal(t, item, who);
 }
 
 static int tell_opener(struct check *c, const struct opener *opener)

@@ -58,29 +58,55 @@ void own_forget(struct take *t)
 	t->mine_known = false;
 }
 
+static const struct take_mine *find_mine(const struct take *t, struct res_id id)
+{
+	struct take_mine key = { .id = id };
+
+	if (!t->n_mine)
+		return NULL;
+	return bsearch(&key, t->mine, t->n_mine, sizeof(key), compare_mine);
+}
+
+bool own_has(const struct take *t, struct res_id id, enum res_mode mode)
+{
+	const struct take_mine *found = find_mine(t, id);
+
+	return found && found->mode == mode;
+}
+
 enum txn_holder own_recall(const struct take *t, uint32_t i)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
-	struct take_mine key = { .id = item->id };
-	const struct take_mine *found;
+	const struct take_mine *found = find_mine(t, item->id);
 
-	if (!t->n_mine)
-		return TXN_HOLDER_NONE;
-	found = bsearch(&key, t->mine, t->n_mine, sizeof(key), compare_mine);
 	if (!found)
 		return TXN_HOLDER_NONE;
 	return found->mode == item->mode ? TXN_HOLDER_SELF
 					 : TXN_HOLDER_SELF_OTHER_MODE;
 }
 
-static enum res_scope scope_of(struct take *t, const struct txn_item *item)
+/* A device is this host's: its node is on whatever file system /dev is. */
+static enum res_scope scope_of(const struct take *t, uint32_t i, unsigned p)
 {
+	struct take_point point = take_point(t, i, p);
 	struct mount_kind kind = { .scope = RES_SCOPE_HOST };
+	const struct txn_item *item = txn_item(t->txn, i);
 
-	if (mounts_any_remote(t->context->mounts))
-		mounts_by_dev(t->context->mounts, item->id.dev, item->path,
-			      &kind);
+	if ((p || item->type != RES_TYPE_BLOCK) &&
+	    mounts_any_remote(t->context->mounts))
+		mounts_by_dev(t->context->mounts, point.file.dev,
+			      p ? point.path : item->path, &kind);
 	return kind.scope;
+}
+
+enum res_scope own_scope(const struct take *t, uint32_t i)
+{
+	enum res_scope best = _RES_SCOPE_NONE;
+	unsigned n = take_n_points(&t->slots[i]);
+
+	for (unsigned p = 0; p < n; p++)
+		best = MAX(best, scope_of(t, i, p));
+	return best;
 }
 
 struct name_store {
@@ -168,7 +194,7 @@ int own_park(struct take *t)
 		parcels[n] = (struct capsule_parcel){
 			.type = item->type,
 			.mode = item->mode,
-			.scope = scope_of(t, item),
+			.scope = own_scope(t, (uint32_t)i),
 			.id = item->id,
 			.since = now,
 			.path = item->path,

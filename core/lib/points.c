@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/lib/take.h"
+#include "core/lib/lock_dir.h"
 
 #include "core/base/util.h"
+#include "core/capsule/device.h"
+#include "core/lib/device.h"
 #include "core/lib/lease_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /*
  * Lock points of a disk beside the disk itself: files that are made when they
@@ -13,12 +16,6 @@
  * lease_file.c. They are opened when it is known what the disk is, so after it;
  * all second points in one batch, then all third ones.
  */
-
-int take_points_of(struct take *t, uint32_t item, const struct op_stat *st)
-{
-	(void)t, (void)item, (void)st;
-	return 0;
-}
 
 static struct take_more *more_of(struct take_slot *slot)
 {
@@ -85,6 +82,7 @@ void take_points_free(struct take_slot *slot)
 {
 	struct take_more *more = slot->more;
 
+	slot->blamed = 0;
 	if (!more)
 		return;
 	for (unsigned i = 0; i < more->n_points; i++) {
@@ -92,8 +90,33 @@ void take_points_free(struct take_slot *slot)
 		free(more->points[i].path);
 	}
 	rival_done(&more->rival);
+	free(more->trouble);
 	free(more);
 	slot->more = NULL;
+}
+
+/* The file that excludes all others from a device is its first further point.
+ */
+static int add_device_point(struct take *t, struct take_slot *slot,
+			    const struct op_stat *st)
+{
+	uint64_t rdev = makedev(st->rdev_major, st->rdev_minor);
+	char *path = device_lock_path(t->context, device_id(slot->fd, rdev));
+
+	if (!t->host_dir_made) {
+		device_make_dir(t->context);
+		t->host_dir_made = true;
+	}
+	return path ? take_point_add(slot, st, path, false) : -ENOMEM;
+}
+
+int take_points_of(struct take *t, uint32_t item, const struct op_stat *st)
+{
+	int r = 0;
+
+	if (S_ISBLK(st->mode))
+		r = add_device_point(t, &t->slots[item], st);
+	return r ? r : lock_dir_points(t, item, st);
 }
 
 /* Some of the events of a step, and one point of each. */
@@ -179,6 +202,44 @@ static int take_file(struct take_point *point, const struct op *op)
 	return op->res;
 }
 
+static bool is_open_device(const struct take *t, const struct txn_event *e)
+{
+	return !e->res && res_id_is_device(e->id) && t->slots[e->item].more;
+}
+
+static int compare_devices(const void *a, const void *b)
+{
+	const struct res_id *x = a, *y = b;
+
+	return x->dev < y->dev ? -1 : x->dev > y->dev;
+}
+
+/* The lock files that were just made, and those of other times. */
+static int settle_devices(struct take *t, size_t first, size_t n)
+{
+	_cleanup_(freep) struct res_id *ids = NULL;
+	size_t n_ids = 0;
+
+	for (size_t i = first; i < first + n; i++) {
+		const struct txn_event *e = &t->events[i];
+
+		if (!is_open_device(t, e))
+			continue;
+		if (!ids)
+			ids = calloc(n, sizeof(*ids));
+		if (!ids)
+			return -ENOMEM;
+		ids[n_ids++] = e->id;
+		device_hand_over(take_point(t, e->item, 1).fd,
+				 t->slots[e->item].fd);
+	}
+	if (!n_ids)
+		return 0;
+	qsort(ids, n_ids, sizeof(*ids), compare_devices);
+	device_tidy(t->context, ids, n_ids);
+	return 0;
+}
+
 int take_open_points(struct take *t, size_t first, size_t n)
 {
 	static const struct op open = {
@@ -199,7 +260,7 @@ int take_open_points(struct take *t, size_t first, size_t n)
 		if (!r)
 			r = run(&some, &stat);
 	}
-	return r;
+	return r ? r : settle_devices(t, first, n);
 }
 
 static int check_name(struct take_point *point, const struct op *op)
@@ -213,6 +274,19 @@ static int check_name(struct take_point *point, const struct op *op)
 	return res_id_equal(named, point->file) ? 0 : TXN_REPLACED;
 }
 
+/* The device may have gone, and another one have its number. */
+static void check_device(const struct take *t, struct txn_event *e)
+{
+	struct res_id id = txn_item(t->txn, e->item)->id;
+	uint64_t seq;
+
+	if (e->res || !res_id_is_device(id))
+		return;
+	seq = sysfs_diskseq(t->context->sysfs, res_id_rdev(id));
+	if (seq && seq != id.ino)
+		e->res = TXN_REPLACED;
+}
+
 int take_verify_points(struct take *t, size_t first, size_t n)
 {
 	static const struct op look = { .kind = OP_STAT_PATH, .fd = AT_FDCWD };
@@ -224,6 +298,8 @@ int take_verify_points(struct take *t, size_t first, size_t n)
 
 	for (some.point = 1; some.point < max && !r; some.point++)
 		r = run(&some, &look);
+	for (size_t i = first; max > 1 && i < first + n && !r; i++)
+		check_device(t, &t->events[i]);
 	return r;
 }
 

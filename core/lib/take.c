@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
+#include "core/lib/lock_dir.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -103,6 +104,7 @@ static int take_add(struct take *t, const struct wanted_disk *disks)
 			continue;
 		slot->place = places_find(&t->places, disks->path, &slot->base);
 		slot->type = disks->type;
+		slot->claim = disks->claim;
 		r = txn_add(t->txn, disks->path, disks->mode);
 		i++;
 	}
@@ -159,8 +161,7 @@ static const char *item_text(const struct txn_item *item)
 	case EOPNOTSUPP:
 		if (item->type == RES_TYPE_FILE || item->type == RES_TYPE_LEASE)
 			return "its file system does not support locks";
-		return "not a regular file: this version locks image files "
-		       "only";
+		return "no regular file and no block device";
 	case EEXIST:
 		return item->same_as == UINT32_MAX
 			       ? "the guest holds it already, in another mode"
@@ -173,6 +174,22 @@ static const char *item_text(const struct txn_item *item)
 	default:
 		return strerror(-item->error);
 	}
+}
+
+/* What can be said beyond the error of the item, or NULL. */
+static const char *special_text(const struct take *t, size_t i)
+{
+	const struct txn_item *item = txn_item(t->txn, i);
+	const struct take_slot *slot = &t->slots[i];
+
+	if (item->error == -EINVAL && slot->claim && !slot->more)
+		return "only a block device can be claimed";
+	if (slot->more && slot->more->trouble)
+		return slot->more->trouble;
+	if (slot->blamed && item->error != -EEXIST && item->error != -ESTALE)
+		return lock_dir_text(slot->more->points[slot->blamed - 1].path,
+				     item->error);
+	return slot->type == RES_TYPE_LEASE ? lease_text(item) : NULL;
 }
 
 static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
@@ -228,7 +245,7 @@ static int report_items(struct take *t)
 	struct glk_conflict unknown = {};
 	const struct glk_conflict *refusal;
 	const struct txn_item *item;
-	const char *text = NULL;
+	const char *text;
 	char more[48] = "", held[6000];
 	size_t failed, worst = worst_item(t, &failed);
 	int r = 0;
@@ -238,8 +255,7 @@ static int report_items(struct take *t)
 	item = txn_item(t->txn, worst);
 	if (failed > 1)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
-	if (t->slots[worst].type == RES_TYPE_LEASE)
-		text = lease_text(item);
+	text = special_text(t, worst);
 	if (item->error != -EBUSY)
 		return context_fail(t->context, item->error, "%s: %s%s",
 				    quoted(item->path),

@@ -9,6 +9,7 @@
 struct take_point {
 	int fd; /* -1: not open */
 	bool remote;
+	bool signs;	    /* says who has it: see lock_dir.c */
 	struct res_id file; /* what is open */
 	char *path;
 };
@@ -28,6 +29,7 @@ struct take_more {
 	struct take_point points[CAPSULE_POINTS_MAX - 1];
 	uint8_t n_points;
 	struct take_rival rival; /* how: NULL if there is none */
+	char *trouble; /* what failed, for a message, if no point did */
 };
 
 /* What the driver keeps for each item of a transaction. Its points are counted
@@ -38,6 +40,7 @@ struct take_slot {
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
+	bool claim;	 /* open it with O_EXCL */
 	bool alone;	 /* opened and verified by its whole path */
 	bool located;	 /* where its links lead is known: remote says it */
 	bool patient;	 /* somebody has a lease on it (F_SETLEASE): wait */
@@ -53,6 +56,12 @@ struct take_mine {
 	enum res_mode mode;
 };
 
+/* A lock directory that was looked at. */
+struct take_lock_dir {
+	const char *path; /* the policy's */
+	bool remote;
+};
+
 struct take {
 	struct glk_guest *guest;
 	struct glk_context *context;
@@ -66,6 +75,7 @@ struct take {
 	size_t n_events;
 	struct places places;
 	bool places_opened;
+	bool host_dir_made;
 	bool incoming; /* exclusive disks are claimed, see claim.c */
 	struct take_mine *mine;
 	size_t n_mine;
@@ -76,6 +86,8 @@ struct take {
 	size_t cap_refused;
 	struct conflict_list warnings; /* who else has a disk open */
 	uint64_t search_until;	       /* of all inquiries */
+	struct take_lock_dir lock_dirs[3];
+	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
 };
 
@@ -122,11 +134,6 @@ struct txn_event *take_event(struct take *take, const struct txn_act *act);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
-
-/* acts.c: this one is in the way of a disk; @who is copied. Return: 0 or
-   -ENOMEM. */
-int take_refuse(struct take *take, uint32_t item,
-		const struct glk_conflict *who);
 
 /* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
 int take_lock(struct take *take, const struct txn_act *acts, size_t n);
@@ -179,6 +186,10 @@ int take_verify_points(struct take *take, size_t first, size_t n);
 void take_remove_points(struct take *take, uint32_t item);
 
 void take_points_free(struct take_slot *slot);
+
+/* acts.c: @who, copied, has the item. Return: 0 or -ENOMEM. */
+int take_add_refusal(struct take *take, uint32_t item,
+		     const struct glk_conflict *who);
 
 /* open.c: perform the OPEN acts of a step. Return: as take_perform(). */
 int take_open(struct take *take, const struct txn_act *acts, size_t n);

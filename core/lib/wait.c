@@ -176,13 +176,13 @@ static int open_piece(struct waiting *w, size_t *at, struct piece *p)
 		p->leases[p->n] = *at;
 		p->asks[p->n++] = (struct holder_ask){
 			.id = where.id,
-			.file = where.id,
+			.file = where.file,
 			.path = lease->path,
 			.mode = RES_EXCLUSIVE,
 			.fd = fd,
 			.remote = where.kind.remote,
 		};
-		if (where.id.dev != lease->dev || where.id.ino != lease->ino)
+		if (!info_is_of(lease, where.id))
 			close_ask(p, --p->n);
 	}
 	return 0;

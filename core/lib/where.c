@@ -3,6 +3,7 @@
 
 #include "core/base/feature.h"
 #include "core/base/util.h"
+#include "core/lib/device.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -47,8 +48,16 @@ int where_fd(struct glk_context *context, int fd, const char *path,
 		return -errno;
 	where.id.dev = makedev(st.stx_dev_major, st.stx_dev_minor);
 	where.id.ino = st.stx_ino;
+	where.file = where.id;
 	where.mode = st.stx_mode;
 	mounts_by_dev(context->mounts, where.id.dev, path, &where.kind);
+	if (S_ISBLK(st.stx_mode)) {
+		where.id = device_id_of(context, path,
+					makedev(st.stx_rdev_major,
+						st.stx_rdev_minor));
+		where.kind.remote = false;
+		where.kind.scope = RES_SCOPE_HOST;
+	}
 	*ret_where = where;
 	return 0;
 }
@@ -89,7 +98,7 @@ int where_open(struct glk_context *context, const char *path,
 	r = where_path(context, path, &where);
 	if (r)
 		return r;
-	if (!S_ISREG(where.mode))
+	if (!S_ISREG(where.mode) && !S_ISBLK(where.mode))
 		return S_ISDIR(where.mode) ? -EISDIR : -EOPNOTSUPP;
 	op.flags = where.kind.remote ? OP_REMOTE : 0;
 	r = engine_run(context->engine, &op, 1, context->deadline);

@@ -6,11 +6,12 @@
 /*
  * What a path leads to, found out without waiting for a server longer than the
  * call's time limit, and without opening the file: a device that is opened may
- * do something.
+ * do something. (A block device of which sysfs knows nothing is opened.)
  */
 struct where {
 	struct res_id id;
-	uint32_t mode; /* as stat(2) st_mode */
+	struct res_id file; /* device and inode, of a device's node too */
+	uint32_t mode;	    /* as stat(2) st_mode */
 	struct mount_kind kind;
 };
 
@@ -28,11 +29,11 @@ int where_fd(struct glk_context *context, int fd, const char *path,
 	     struct where *ret_where);
 
 /**
- * where_open() - open a regular file to ask about its locks
+ * where_open() - open a file or block device to ask about its locks
  * @ret_where:	of what was opened
  *
  * Return: descriptor, to be closed with where_close(); -EISDIR; -EOPNOTSUPP for
- * what is not a regular file, which is not opened then; or as where_path().
+ * what is neither, which is not opened then; or as where_path().
  */
 int where_open(struct glk_context *context, const char *path,
 	       struct where *ret_where);

@@ -2,10 +2,9 @@
 #include "tests/kernel/disk.h"
 
 #include "tests/kernel/kernel.h"
+#include "tests/lib/loop.h"
 
-#include <linux/loop.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 
@@ -34,28 +33,6 @@ static const struct maker makers[] = {
 	{ "xfs", "xfs", 0, 320 * MIB, { "mkfs.xfs", "-q", "-f" } },
 	{ "btrfs", "btrfs", 0, 128 * MIB, { "mkfs.btrfs", "-q", "-f" } },
 };
-
-int loop_attach(const char *file, off_t size, char ret_path[DISK_PATH_MAX])
-{
-	_cleanup_(fd_closep) int control =
-		open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	_cleanup_(fd_closep) int backing =
-		open(test_file(file, size), O_RDWR | O_CLOEXEC);
-	struct loop_config config = { .fd = (unsigned)backing,
-				      .info.lo_flags = LO_FLAGS_AUTOCLEAR };
-
-	/* Others take loop devices too: a free one may be gone again. */
-	for (int i = 0; i < 20; i++) {
-		int number = ioctl(control, LOOP_CTL_GET_FREE), fd;
-
-		snprintf(ret_path, DISK_PATH_MAX, "/dev/loop%d", number);
-		fd = open(ret_path, O_RDWR | O_CLOEXEC);
-		if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &config) == 0)
-			return fd;
-		fd_close(fd);
-	}
-	test_skip("no loop device can be had");
-}
 
 static bool run(const char *const *command, const char *last)
 {
@@ -87,7 +64,7 @@ void mounts_unshare(void)
 
 static void disk_make(const struct maker *maker, const char *where)
 {
-	char loop[DISK_PATH_MAX];
+	char loop[LOOP_PATH_MAX];
 	int fd = loop_attach("image", maker->size, loop);
 
 	if (!run(maker->command, loop))

@@ -4,12 +4,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Loop devices and file systems of a test's own; for root. */
-
-#define DISK_PATH_MAX 64
-
-/* A sparse file of @size on a free loop device, which lives with the fd. */
-int loop_attach(const char *file, off_t size, char ret_path[DISK_PATH_MAX]);
+/* File systems of a test's own; for root. */
 
 /*
  * A private mount namespace with a fresh file system at @where. @type is a

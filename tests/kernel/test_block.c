@@ -3,28 +3,15 @@
  * Block devices: a lock belongs to the device node's inode, a claim to the
  * device. Why a lease of a device needs a lock file keyed by the device.
  */
+#include "core/base/compat.h"
 #include "tests/kernel/disk.h"
 #include "tests/kernel/kernel.h"
+#include "tests/lib/loop.h"
 
-#include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 
-#ifndef BLKGETDISKSEQ
-#define BLKGETDISKSEQ _IOR(0x12, 128, uint64_t) /* Linux 5.15 */
-#endif
 #define SIZE ((off_t)1 << 20)
-
-static const char *alias_of(int loop)
-{
-	const char *path = test_file("alias", -1);
-	struct stat st;
-
-	assert_int_equal(fstat(loop, &st), 0);
-	unlink(path);
-	assert_int_equal(mknod(path, S_IFBLK | 0600, st.st_rdev), 0);
-	return path;
-}
 
 static int open_exclusively(const char *path)
 {
@@ -35,9 +22,9 @@ static int open_exclusively(const char *path)
 
 static void two_nodes_of_one_device_do_not_exclude_each_other(void **state)
 {
-	char path[DISK_PATH_MAX];
+	char path[LOOP_PATH_MAX];
 	int loop = loop_attach("image", SIZE, path);
-	int alias = file_open(alias_of(loop), O_RDWR);
+	int alias = file_open(loop_alias(path, "alias"), O_RDWR);
 	struct stat first, second;
 
 	(void)state;
@@ -55,9 +42,9 @@ static void two_nodes_of_one_device_do_not_exclude_each_other(void **state)
 
 static void o_excl_claims_the_device_through_any_node(void **state)
 {
-	char path[DISK_PATH_MAX];
+	char path[LOOP_PATH_MAX];
 	int loop = loop_attach("image", SIZE, path);
-	const char *alias = alias_of(loop);
+	const char *alias = loop_alias(path, "alias");
 	int claim = open_exclusively(path), plain;
 
 	(void)state;
@@ -78,7 +65,7 @@ static void o_excl_claims_the_device_through_any_node(void **state)
 
 static void a_claim_lives_with_its_description(void **state)
 {
-	char path[DISK_PATH_MAX];
+	char path[LOOP_PATH_MAX];
 	int loop = loop_attach("image", SIZE, path);
 	int claim = open_exclusively(path), pair[2];
 
@@ -99,7 +86,7 @@ static void a_claim_lives_with_its_description(void **state)
 static void each_attachment_has_a_new_disk_sequence_number(void **state)
 {
 	uint64_t before = 0, now;
-	char path[DISK_PATH_MAX];
+	char path[LOOP_PATH_MAX];
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
@@ -112,11 +99,99 @@ static void each_attachment_has_a_new_disk_sequence_number(void **state)
 	}
 }
 
+static uint64_t diskseq(int fd)
+{
+	uint64_t seq = 0;
+
+	assert_int_equal(ioctl(fd, BLKGETDISKSEQ, &seq), 0);
+	return seq;
+}
+
+static void a_partition_has_its_disks_sequence_number(void **state)
+{
+	char path[LOOP_PATH_MAX], part[LOOP_PATH_MAX];
+	int loop = loop_attach("image", 4 * SIZE, path), fd;
+
+	(void)state;
+	loop_add_partition(loop, path, 1, part);
+	fd = file_open(part, O_RDONLY);
+	assert_true(diskseq(fd) == diskseq(loop));
+	close(fd);
+	close(loop);
+}
+
+/* A guest's own claim of a disk is in the way of one of its partitions. */
+static void a_claim_concerns_the_disk_and_its_partitions(void **state)
+{
+	char path[LOOP_PATH_MAX], parts[2][LOOP_PATH_MAX];
+	int loop = loop_attach("image", 4 * SIZE, path), claim, second;
+
+	(void)state;
+	loop_add_partition(loop, path, 1, parts[0]);
+	loop_add_partition(loop, path, 2, parts[1]);
+	claim = open_exclusively(path);
+	assert_true(claim >= 0);
+	assert_int_equal(open_exclusively(parts[0]), -EBUSY);
+	close(claim);
+	claim = open_exclusively(parts[0]);
+	assert_true(claim >= 0);
+	assert_int_equal(open_exclusively(path), -EBUSY);
+	second = open_exclusively(parts[1]);
+	assert_true(second >= 0);
+	close(second);
+	close(claim);
+	close(loop);
+}
+
+static void a_mount_claims_the_device(void **state)
+{
+	char path[LOOP_PATH_MAX];
+	int loop = loop_attach("image", 64 * SIZE, path);
+	const char *where = test_file("mounted", -1);
+	char command[128];
+	struct stat st, device;
+
+	(void)state;
+	assert_int_equal(fstat(loop, &device), 0);
+	snprintf(command, sizeof(command), "mkfs.ext4 -q -F %s", path);
+	assert_int_equal(system(command), 0);
+	mounts_unshare();
+	mkdir(where, 0700);
+	assert_int_equal(mount(path, where, "ext4", 0, NULL), 0);
+	assert_int_equal(open_exclusively(path), -EBUSY);
+	/* It is in the mount table by its number. */
+	assert_int_equal(stat(where, &st), 0);
+	assert_true(st.st_dev == device.st_rdev);
+	assert_int_equal(umount(where), 0);
+	close(loop);
+}
+
+/* What a query asks need not be what the descriptor could lock. */
+static void a_reader_may_ask_about_an_exclusive_lock(void **state)
+{
+	char path[LOOP_PATH_MAX];
+	int loop = loop_attach("image", SIZE, path);
+	int fd = file_open(path, O_RDONLY);
+	struct flock lock = { .l_type = F_WRLCK, .l_len = 1 };
+
+	(void)state;
+	assert_int_equal(lock_byte(loop, F_WRLCK, 0), 0);
+	assert_int_equal(fcntl(fd, F_OFD_GETLK, &lock), 0);
+	assert_int_equal(lock.l_type, F_WRLCK);
+	assert_int_not_equal(lock_byte(fd, F_WRLCK, 2), 0);
+	close(fd);
+	close(loop);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(two_nodes_of_one_device_do_not_exclude_each_other),
 	cmocka_unit_test(o_excl_claims_the_device_through_any_node),
 	cmocka_unit_test(a_claim_lives_with_its_description),
 	cmocka_unit_test(each_attachment_has_a_new_disk_sequence_number),
+	cmocka_unit_test(a_partition_has_its_disks_sequence_number),
+	cmocka_unit_test(a_claim_concerns_the_disk_and_its_partitions),
+	cmocka_unit_test(a_reader_may_ask_about_an_exclusive_lock),
+	cmocka_unit_test(a_mount_claims_the_device),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_ROOT | TEST_NEEDS_LOOP)

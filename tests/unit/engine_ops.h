@@ -43,6 +43,27 @@ static inline struct op op_fd(enum op_kind kind, int fd)
 	return (struct op){ .kind = (uint8_t)kind, .fd = fd, .res = INT32_MIN };
 }
 
+static inline struct op op_write(int fd, const void *from, size_t size,
+				 int64_t offset)
+{
+	return (struct op){ .kind = OP_WRITE,
+			    .fd = fd,
+			    .res = INT32_MIN,
+			    .data = { .from = from,
+				      .size = (uint32_t)size,
+				      .offset = offset } };
+}
+
+static inline struct op op_read(int fd, void *to, size_t size, int64_t offset)
+{
+	return (struct op){
+		.kind = OP_READ,
+		.fd = fd,
+		.res = INT32_MIN,
+		.data = { .to = to, .size = (uint32_t)size, .offset = offset }
+	};
+}
+
 static inline void run(struct engine *engine, struct op *ops, size_t n)
 {
 	assert_int_equal(engine_run(engine, ops, n, deadline_in_ms(LATE_MS)),

@@ -1,18 +1,43 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/unit/migrate_kit.h"
 
+#include "tests/lib/loop.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 
+/* They live as long as the program. */
+static const char *attach_device(const char *name)
+{
+	static char paths[PAIR_DISKS][LOOP_PATH_MAX];
+	static unsigned n;
+
+	setenv("GUESTLOCK_HOST_DIR", test_file("host-locks", -1), 1);
+	loop_attach(name, 1 << 20, paths[n]);
+	return paths[n++];
+}
+
+/* On request all tests run with block devices, which have two lock points. */
 const char *pair_disk(unsigned i)
 {
 	static const char *paths[PAIR_DISKS];
+	bool devices = getenv("GUESTLOCK_TEST_DEVICES");
 	char name[16];
 
 	snprintf(name, sizeof(name), "disk-%u", i);
 	if (!paths[i])
-		paths[i] = kit_file(name, 0);
+		paths[i] = devices ? attach_device(name) : kit_file(name, 0);
 	return paths[i];
+}
+
+void pair_disks_init(void)
+{
+	bool devices = getenv("GUESTLOCK_TEST_DEVICES");
+
+	if (devices && (geteuid() || access("/dev/loop-control", W_OK)))
+		test_skip("needs root and loop devices");
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		pair_disk(i);
 }
 
 struct glk_guest *pair_guest(struct glk_context *context, unsigned uuid,

@@ -15,6 +15,9 @@ struct pair {
 /* The disks of all pairs: exclusive but for the last, which is shared. */
 const char *pair_disk(unsigned i);
 
+/* Before the first context, and in the program's own process. */
+void pair_disks_init(void);
+
 /* A guest that shall have all of them; not acquired. */
 struct glk_guest *pair_guest(struct glk_context *context, unsigned uuid,
 			     const char *name, unsigned flags);

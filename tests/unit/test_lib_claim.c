@@ -13,6 +13,7 @@ static struct pair pair;
 static int start(void **state)
 {
 	(void)state;
+	pair_disks_init();
 	context = guest_context();
 	pair.source = pair_guest(context, 1, "from", 0);
 	pair.destination = pair_guest(context, 1, "to", GLK_GUEST_INCOMING);

@@ -98,6 +98,7 @@ static void end_side(struct side *side)
 static int start(void **state)
 {
 	(void)state;
+	pair_disks_init();
 	context = guest_context();
 	return 0;
 }

@@ -183,7 +183,7 @@ static void a_question_about_no_image_is_refused(void **state)
 	assert_says(context, test_dir());
 	assert_int_equal(glk_disk_holders(context, "/dev/null", &holders, &n),
 			 -EOPNOTSUPP);
-	assert_says(context, "/dev/null: not a regular file");
+	assert_says(context, "/dev/null: no regular file and no block device");
 	assert_int_equal(glk_disk_holders(context, "/nowhere/x", &holders, &n),
 			 -ENOENT);
 	assert_says(context, "/nowhere/x: No such file");

@@ -15,6 +15,7 @@ static struct pair pair;
 static int start(void **state)
 {
 	(void)state;
+	pair_disks_init();
 	context = guest_context();
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "tests/kernel/disk.h"
+#include "tests/lib/loop.h"
 #include "tests/unit/lib_kit.h"
 
 #include "core/base/util.h"
@@ -263,7 +263,7 @@ static void one_that_is_in_no_process_is_unknown(void **state)
 static void a_loop_device_is_named(void **state)
 {
 	const char *path = kit_file("loop", 1 << 20);
-	char device[DISK_PATH_MAX], how[DISK_PATH_MAX + 32];
+	char device[LOOP_PATH_MAX], how[LOOP_PATH_MAX + 32];
 	int fd = loop_attach("loop", 1 << 20, device);
 
 	(void)state;

@@ -4,6 +4,7 @@
 #include "tests/unit/engine_ops.h"
 
 #include <linux/openat2.h>
+#include <sys/resource.h>
 
 /* A rename anywhere on the host makes the kernel give up a cached walk. */
 static int try(const char *path, int flags)
@@ -108,6 +109,61 @@ static void what_a_call_cannot_do_is_said(void **state)
 	assert_int_equal(op.lock.type, F_WRLCK);
 }
 
+static void a_write_is_whole_or_an_error(void **state)
+{
+	static char big[OP_DATA_MAX + 1];
+	int fd = must_open(test_file("written", 0), O_RDWR), pipes[2];
+	struct op op = op_write(fd, "abc", 3, 2);
+	char buf[8] = "";
+
+	(void)state;
+	local_call(&op);
+	assert_int_equal(op.res, 0);
+	op = op_read(fd, buf, sizeof(buf), 0);
+	local_call(&op);
+	assert_int_equal(op.res, 5);
+	assert_memory_equal(buf, "\0\0abc", 5);
+	op = op_write(fd, big, sizeof(big) - 1, 0);
+	local_call(&op);
+	assert_int_equal(op.res, 0);
+	op.data.size++;
+	local_call(&op);
+	assert_int_equal(op.res, -EINVAL);
+	close(fd);
+	local_call(&op);
+	assert_int_equal(op.res, -EINVAL);
+	op.data.size = 1;
+	local_call(&op);
+	assert_int_equal(op.res, -EBADF);
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	op.fd = pipes[1];
+	local_call(&op);
+	assert_int_equal(op.res, -ESPIPE);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+/* A full disk: part of it, then nothing. */
+static void a_short_write_is_no_space(void **state)
+{
+	struct rlimit old, low = { .rlim_cur = 10, .rlim_max = RLIM_INFINITY };
+	int fd = must_open(test_file("limited", 0), O_RDWR);
+	struct op op = op_write(fd, "0123456789ab", 12, 0);
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	low.rlim_max = old.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+	local_call(&op);
+	assert_int_equal(op.res, -ENOSPC);
+	op.data.offset = 10;
+	local_call(&op);
+	assert_int_equal(op.res, -EFBIG);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	close(fd);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_warm_file_is_opened_by_a_try),
 	cmocka_unit_test(flags_survive_that_nonblock_is_taken_off),
@@ -115,6 +171,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_the_caller_wanted_cached_is_not_cold),
 	cmocka_unit_test(opens_that_create_are_never_tried),
 	cmocka_unit_test(what_a_call_cannot_do_is_said),
+	cmocka_unit_test(a_write_is_whole_or_an_error),
+	cmocka_unit_test(a_short_write_is_no_space),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

@@ -129,6 +129,40 @@ ON_EACH(every_operation_works_remotely)
 	close(dir);
 }
 
+/* On any file: what is marked as remote is a worker's. */
+ON_EACH(a_worker_reads_and_writes_a_copy)
+{
+	static char big[OP_DATA_MAX + 1];
+	int fd = must_open(test_file("written", 0), O_RDWR);
+	struct op op = remote(op_write(fd, big, sizeof(big) - 1, 1));
+	struct stat st;
+	char c;
+
+	memset(big, 'x', sizeof(big));
+	run(engine, &op, 1);
+	assert_int_equal(op.res, 0);
+	assert_ptr_equal(op.data.from, big);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, sizeof(big));
+	op = remote(op_read(fd, &c, 1, OP_DATA_MAX));
+	run(engine, &op, 1);
+	assert_int_equal(op.res, 1);
+	assert_ptr_equal(op.data.to, &c);
+	assert_int_equal(c, 'x');
+	assert_int_equal(run_one(engine,
+				 remote(op_write(fd, big, sizeof(big), 0))),
+			 -EINVAL);
+	assert_int_equal(run_one(engine,
+				 remote(op_read(fd, big, sizeof(big), 0))),
+			 -EINVAL);
+	assert_int_equal(run_one(engine, remote(op_read(fd, big, 9, 5000))), 0);
+	assert_int_equal(run_one(engine, remote(op_write(-1, big, 1, 0))),
+			 -EBADF);
+	assert_int_equal(run_until(engine, remote(op_write(fd, "y", 1, 0)), 0),
+			 -ETIME);
+	close(fd);
+}
+
 ON_EACH(remote_errors_are_each_their_own)
 {
 	char *long_path = malloc(5000);
@@ -517,6 +551,7 @@ ON_EACH(a_full_descriptor_table_fails_only_what_needs_one)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(every_operation_works_remotely),
+	cmocka_unit_test(a_worker_reads_and_writes_a_copy),
 	cmocka_unit_test(remote_errors_are_each_their_own),
 	cmocka_unit_test(there_are_no_more_workers_than_configured),
 	cmocka_unit_test(a_batch_of_local_and_remote_is_done_whole),

@@ -80,9 +80,25 @@ static void every_open_error_is_told_and_nothing_is_locked(void **state)
 	fake_done(&fake);
 }
 
-static void only_regular_files_can_be_locked_in_this_version(void **state)
+static void what_is_no_disk_is_refused(void **state)
 {
-	static const enum res_type types[] = { _RES_TYPE_NONE, RES_TYPE_BLOCK };
+	struct fake fake;
+
+	(void)state;
+	fake_init(&fake, false, 300);
+	fake_add(&fake, RES_EXCLUSIVE)->not_a_file = _RES_TYPE_NONE + 1;
+	fake_add(&fake, RES_EXCLUSIVE);
+	assert_int_equal(fake_run(&fake), TXN_FAILED);
+	check_item(&fake, 0, TXN_ITEM_FAILED, -EOPNOTSUPP, UINT32_MAX);
+	check_item(&fake, 1, TXN_ITEM_UNDONE, 0, UINT32_MAX);
+	assert_int_equal(fake.did[TXN_DO_LOCK], 0);
+	fake_done(&fake);
+}
+
+static void files_devices_and_leases_can_be_locked(void **state)
+{
+	static const enum res_type types[] = { RES_TYPE_FILE, RES_TYPE_BLOCK,
+					       RES_TYPE_LEASE };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -90,11 +106,8 @@ static void only_regular_files_can_be_locked_in_this_version(void **state)
 
 		fake_init(&fake, false, 300);
 		fake_add(&fake, RES_EXCLUSIVE)->not_a_file = types[i] + 1;
-		fake_add(&fake, RES_EXCLUSIVE);
-		assert_int_equal(fake_run(&fake), TXN_FAILED);
-		check_item(&fake, 0, TXN_ITEM_FAILED, -EOPNOTSUPP, UINT32_MAX);
-		check_item(&fake, 1, TXN_ITEM_UNDONE, 0, UINT32_MAX);
-		assert_int_equal(fake.did[TXN_DO_LOCK], 0);
+		assert_int_equal(fake_run(&fake), TXN_HELD);
+		check_item(&fake, 0, TXN_ITEM_HELD, 0, UINT32_MAX);
 		fake_done(&fake);
 	}
 }
@@ -601,7 +614,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(three_free_disks_are_locked_verified_and_parked),
 	cmocka_unit_test(a_guest_without_disks_is_parked_empty),
 	cmocka_unit_test(every_open_error_is_told_and_nothing_is_locked),
-	cmocka_unit_test(only_regular_files_can_be_locked_in_this_version),
+	cmocka_unit_test(what_is_no_disk_is_refused),
+	cmocka_unit_test(files_devices_and_leases_can_be_locked),
 	cmocka_unit_test(a_lease_file_is_locked_like_a_disk),
 	cmocka_unit_test(one_file_named_twice_is_one_lease_of_the_first),
 	cmocka_unit_test(

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/claimed.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+#include "core/lib/device.h"
+#include "core/lib/where.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+/*
+ * Who has claimed a device, so that open(2) says EBUSY. (With O_EXCL; or for
+ * writing, where the kernel protects what is mounted.) The kernel does not
+ * tell, so it is looked for where it can be seen: a guest of ours has a lease
+ * on what it has claimed; a mount is in the mount table of this namespace, and
+ * what is built on the device is in sysfs. A claim concerns the partitions of a
+ * disk and the disk of a partition, too. Another program that has it open with
+ * O_EXCL, such as mkfs(8), is seen in none of them.
+ */
+
+#define SEARCH_MS 2000
+
+struct accused {
+	struct take *t;
+	uint32_t item;
+	bool any;
+};
+
+static int add_who(void *arg, const struct holder_answer *answer)
+{
+	struct accused *accused = arg;
+
+	accused->any = true;
+	return take_add_refusal(accused->t, accused->item, &answer->who);
+}
+
+static int add_kernel(struct accused *accused, int kind, const char *how)
+{
+	const struct txn_item *item = txn_item(accused->t->txn, accused->item);
+	const struct glk_conflict who = {
+		.path = item->path,
+		.mode = (int)item->mode,
+		.kind = kind,
+		.how = how,
+	};
+
+	accused->any = true;
+	return take_add_refusal(accused->t, accused->item, &who);
+}
+
+/* Who has a lock on @fd, which is of this device or its lock file? */
+static int ask_guests(struct accused *accused, int fd, struct res_id id,
+		      const char *how)
+{
+	const struct txn_item *item = txn_item(accused->t->txn, accused->item);
+	struct holder_ask ask = {
+		.id = id,
+		.path = item->path,
+		.mode = RES_EXCLUSIVE,
+		.fd = fd,
+		.how = how,
+	};
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return 0;
+	ask.file = (struct res_id){ st.st_dev, st.st_ino };
+	return holders_find(accused->t->context, &ask, 1,
+			    deadline_in_ms(SEARCH_MS), add_who, accused);
+}
+
+static int blame_guests(struct accused *accused, struct res_id id,
+			const char *how)
+{
+	_cleanup_(freep) char *path = device_lock_path(accused->t->context, id);
+	_cleanup_(fd_closep) int fd = -1;
+
+	if (!path)
+		return -ENOMEM;
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? 0 : ask_guests(accused, fd, id, how);
+}
+
+/* @what: "it", or "its partition sda1" */
+static int blame_mount(struct accused *accused, uint64_t rdev, const char *name,
+		       const char *what)
+{
+	char point[PATH_MAX], how[PATH_MAX + 128];
+
+	if (!mounts_of_device(accused->t->context->mounts, rdev, name, point,
+			      sizeof(point)))
+		return 0;
+	snprintf(how, sizeof(how), "has %s mounted at %s", what, point);
+	return add_kernel(accused, GLK_CONFLICT_KERNEL, how);
+}
+
+static int blame_relative(struct accused *accused,
+			  const struct sysfs_relative *relative)
+{
+	_cleanup_(freep) char *how = device_how(relative);
+	char what[SYSFS_NAME_MAX + 64];
+	int r;
+
+	if (!how)
+		return -ENOMEM;
+	/* "holds its partition sda1" without the verb */
+	snprintf(what, sizeof(what), "%s", how + strlen("holds "));
+	r = blame_guests(accused,
+			 res_id_of_device(relative->rdev, relative->diskseq),
+			 how);
+	if (!r && !accused->any)
+		r = blame_mount(accused, relative->rdev, relative->name, what);
+	if (r || accused->any || relative->relation != SYSFS_ABOVE)
+		return r;
+	snprintf(what, sizeof(what), "uses it for %s", relative->name);
+	return add_kernel(accused, GLK_CONFLICT_KERNEL, what);
+}
+
+static int blame_all(struct accused *accused, struct res_id id)
+{
+	struct glk_context *context = accused->t->context;
+	struct sysfs_relatives relatives = {};
+	uint64_t rdev = res_id_rdev(id);
+	char name[SYSFS_NAME_MAX] = "";
+	int r = blame_guests(accused, id, NULL);
+
+	if (r || accused->any)
+		return r;
+	(void)sysfs_name(context->sysfs, rdev, name);
+	r = blame_mount(accused, rdev, name, "it");
+	if (!r && !accused->any)
+		r = sysfs_relatives(context->sysfs, rdev, &relatives);
+	for (size_t i = 0; i < relatives.n && !r && !accused->any; i++)
+		r = blame_relative(accused, &relatives.v[i]);
+	sysfs_relatives_done(&relatives);
+	if (!r && !accused->any)
+		r = add_kernel(accused, GLK_CONFLICT_UNKNOWN, "has claimed it");
+	return r;
+}
+
+int claimed_blame(struct take *t, uint32_t item)
+{
+	struct accused accused = { .t = t, .item = item };
+	struct where where;
+	int r = where_path(t->context, txn_item(t->txn, item)->path, &where);
+
+	if (r)
+		return r == -ECANCELED ? r : 0;
+	return res_id_is_device(where.id) ? blame_all(&accused, where.id) : 0;
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/lib/take.h"
+
+/* The kernel refused to open this item, a device, since somebody has claimed
+   it: add whoever can be found to the refusals. Return: 0 or negative errno. */
+int claimed_blame(struct take *take, uint32_t item);

@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/unit/lib_kit.h"
+
+#include "core/base/compat.h"
+#include "core/base/util.h"
+#include "core/lib/device.h"
+#include "tests/lib/loop.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#define SIZE (8 << 20)
+
+static struct glk_context *context;
+static struct glk_guest *guest;
+static char disk[LOOP_PATH_MAX];
+static int loop;
+
+static const char *host_dir(void)
+{
+	return getenv("GUESTLOCK_HOST_DIR");
+}
+
+/* A guest, a loop device, and a host lock directory that is not there yet. */
+static int start(void **state)
+{
+	static unsigned n;
+	char name[32];
+
+	(void)state;
+	snprintf(name, sizeof(name), "locks-%u", n++);
+	setenv("GUESTLOCK_HOST_DIR", test_file(name, -1), 1);
+	context = guest_context();
+	guest = kit_self(context);
+	loop = loop_attach("image", SIZE, disk);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	glk_guest_free(guest);
+	glk_context_free(context);
+	close(loop);
+	return 0;
+}
+
+static uint64_t diskseq(int fd)
+{
+	uint64_t seq = 0;
+
+	assert_int_equal(ioctl(fd, BLKGETDISKSEQ, &seq), 0);
+	return seq;
+}
+
+/* Where the device's lock file has to be, by the manual. Static, ring of 4. */
+static const char *lock_file(const char *path)
+{
+	static char ring[4][512];
+	static unsigned next;
+	char *buf = ring[next++ % 4];
+	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	snprintf(buf, sizeof(ring[0]), "%s/%u:%u-%" PRIu64, host_dir(),
+		 major(st.st_rdev), minor(st.st_rdev), diskseq(fd));
+	return buf;
+}
+
+static unsigned files_in(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
+}
+
+static const struct glk_lease_info *only_lease(struct glk_guest *of)
+{
+	const struct glk_guest_info *info = NULL;
+
+	assert_int_equal(glk_guest_info(of, &info), 0);
+	assert_int_equal(info->n_leases, 1);
+	return &info->leases[0];
+}
+
+static const struct glk_conflict *only_conflict(void)
+{
+	const struct glk_conflict *c = NULL;
+
+	assert_int_equal(glk_context_conflicts(context, &c), 1);
+	return c;
+}
+
+static void a_device_is_locked_by_its_node_and_its_file(void **state)
+{
+	const struct glk_lease_info *lease;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_held(disk);
+	assert_held(lock_file(disk));
+	lease = only_lease(guest);
+	assert_int_equal(stat(disk, &st), 0);
+	assert_int_equal(lease->type, GLK_LEASE_BLOCK);
+	assert_int_equal(lease->scope, GLK_SCOPE_HOST);
+	assert_true(lease->held && lease->same_file);
+	assert_true(lease->dev == st.st_rdev);
+	assert_true(lease->ino == diskseq(loop));
+	assert_string_equal(lease->path, disk);
+	assert_int_equal(stat(host_dir(), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0755);
+}
+
+static void a_device_that_is_released_leaves_no_file(void **state)
+{
+	(void)state;
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(guest_detach(guest, disk), 0);
+	assert_free(disk);
+	assert_int_equal(files_in(host_dir()), 0);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_held(lock_file(disk));
+}
+
+static void what_is_rolled_back_leaves_no_file(void **state)
+{
+	struct glk_disk disks[] = { { disk, 0 }, { NULL, 0 } };
+	struct glk_guest *other = kit_self(context);
+	const char *image = kit_file("held", 0);
+
+	(void)state;
+	assert_int_equal(guest_attach(other, image, 0), 0);
+	disks[1].path = image;
+	assert_int_equal(glk_guest_attach(guest, disks, 2), -EBUSY);
+	assert_free(disk);
+	assert_int_equal(files_in(host_dir()), 0);
+	glk_guest_free(other);
+}
+
+static void another_node_is_the_same_device(void **state)
+{
+	const char *alias = loop_alias(disk, "alias");
+	const char *link = test_file("by-id", -1);
+	struct glk_disk disks[] = { { disk, 0 }, { alias, 0 }, { link, 0 } };
+
+	(void)state;
+	unlink(link);
+	assert_int_equal(symlink(disk, link), 0);
+	assert_int_equal(glk_guest_attach(guest, disks, 3), 0);
+	only_lease(guest);
+	assert_int_equal(guest_attach(guest, alias, 0), 0);
+	only_lease(guest);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(kit_try(context, disks[i].path, 0), -EBUSY);
+		assert_int_equal(only_conflict()->pid, getpid());
+		assert_string_equal(only_conflict()->path, disks[i].path);
+		assert_int_equal(kit_try(context, disks[i].path,
+					 GLK_DISK_SHARED),
+				 -EBUSY);
+	}
+	assert_int_equal(guest_detach(guest, alias), 0);
+	assert_int_equal(kit_try(context, disk, 0), 0);
+}
+
+static void a_device_that_is_shared_is_shared_by_all_its_nodes(void **state)
+{
+	const char *alias = loop_alias(disk, "alias");
+	struct glk_guest *other = kit_self(context);
+
+	(void)state;
+	assert_int_equal(guest_attach(guest, disk, GLK_DISK_SHARED), 0);
+	assert_int_equal(guest_attach(other, alias, GLK_DISK_SHARED), 0);
+	assert_int_equal(kit_try(context, disk, 0), -EBUSY);
+	assert_int_equal(kit_try(context, alias, 0), -EBUSY);
+	assert_int_equal(guest_attach(guest, alias, 0), -EEXIST);
+	assert_says(context, "in another mode");
+	glk_guest_free(other);
+}
+
+/* virtlockd knows the node alone, and asks for it with a POSIX lock. */
+static void a_lock_on_the_node_refuses_us(void **state)
+{
+	struct kit_stranger virtlockd = { .path = disk,
+					  .type = F_WRLCK,
+					  .command = F_SETLK };
+
+	(void)state;
+	kit_stranger(&virtlockd);
+	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
+	assert_int_equal(only_conflict()->kind, GLK_CONFLICT_PROCESS);
+	assert_int_equal(only_conflict()->pid, virtlockd.pid);
+	kit_stranger_end(&virtlockd);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+}
+
+static void a_lock_on_the_file_refuses_us(void **state)
+{
+	struct kit_stranger other = { .type = F_WRLCK, .command = F_OFD_SETLK };
+
+	(void)state;
+	assert_int_equal(kit_try(context, disk, 0), 0);
+	other.path = lock_file(disk);
+	assert_int_equal(close(open(other.path, O_CREAT | O_RDWR, 0600)), 0);
+	kit_stranger(&other);
+	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
+	assert_int_equal(only_conflict()->kind, GLK_CONFLICT_PROCESS);
+	assert_int_equal(only_conflict()->pid, other.pid);
+	/* The node was locked first, and is not any more. */
+	assert_free(disk);
+	kit_stranger_end(&other);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+}
+
+static void holders_are_found_by_any_node_and_named_once(void **state)
+{
+	const char *alias = loop_alias(disk, "alias");
+	struct kit_guest run = kit_run(context, 1, disk, 0);
+	const char *paths[] = { disk, alias };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		const struct glk_conflict *c = NULL;
+		size_t n = 0;
+
+		assert_int_equal(glk_disk_holders(context, paths[i], &c, &n),
+				 0);
+		assert_int_equal(n, 1);
+		assert_int_equal(c->kind, GLK_CONFLICT_GUEST);
+		assert_int_equal(c->pid, run.pid);
+		assert_string_equal(c->path, paths[i]);
+		assert_string_equal(c->uuid, guest_uuid(1));
+	}
+	kit_end(&run);
+}
+
+/* LOOP_CHANGE_FD puts another image behind a device that is in use: for all that
+   is known, it is another disk. */
+static void a_device_that_was_changed_under_the_lease_is_told(void **state)
+{
+	char before[512];
+	int fd, image;
+
+	(void)state;
+	/* It can only be done with a device that cannot be written to. */
+	close(loop);
+	loop = loop_attach_readonly("image", disk);
+	assert_int_equal(guest_attach(guest, disk, GLK_DISK_SHARED), 0);
+	assert_true(only_lease(guest)->same_file);
+	strcpy(before, lock_file(disk));
+	image = open(kit_file("image-2", SIZE), O_RDONLY | O_CLOEXEC);
+	assert_int_equal(ioctl(loop, LOOP_CHANGE_FD, image), 0);
+	close(image);
+	assert_string_not_equal(before, lock_file(disk));
+	assert_false(only_lease(guest)->same_file);
+	/* So its number says nothing to who takes the new one. */
+	fd = open(before, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void a_file_of_a_device_of_that_number_is_removed(void **state)
+{
+	char stale[600], other[600], held[600];
+	const char *now = lock_file(disk);
+	struct kit_stranger holder = { .type = F_WRLCK,
+				       .command = F_OFD_SETLK };
+
+	(void)state;
+	assert_int_equal(mkdir(host_dir(), 0755), 0);
+	snprintf(stale, sizeof(stale), "%s1", now);
+	snprintf(held, sizeof(held), "%s2", now);
+	snprintf(other, sizeof(other), "%s/7:9999-1", host_dir());
+	close(open(stale, O_CREAT | O_RDWR, 0600));
+	close(open(held, O_CREAT | O_RDWR, 0600));
+	close(open(other, O_CREAT | O_RDWR, 0600));
+	holder.path = held;
+	kit_stranger(&holder);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(access(stale, F_OK), -1);
+	assert_int_equal(access(held, F_OK), 0);
+	assert_int_equal(access(other, F_OK), 0);
+	assert_held(now);
+	kit_stranger_end(&holder);
+}
+
+static void a_lock_file_is_its_device_owners(void **state)
+{
+	const char *node = loop_alias(disk, "group-node");
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(chown(node, 0, 6), 0);
+	assert_int_equal(chmod(node, 0664), 0);
+	assert_int_equal(guest_attach(guest, node, 0), 0);
+	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_int_equal(st.st_uid, 0);
+	assert_int_equal(st.st_gid, 6);
+	assert_int_equal(st.st_mode & 07777, 0660);
+}
+
+static int attach_as_nobody(void *arg)
+{
+	struct glk_context *own = guest_context();
+	struct glk_guest *mine = kit_self(own);
+	int r = guest_attach(mine, arg, 0);
+
+	MUST_EQUAL(r, -EACCES);
+	MUST(strstr(glk_context_message(own), "its lock file"));
+	MUST(strstr(glk_context_message(own), "may not make or open it"));
+	return 0;
+}
+
+static void who_cannot_make_the_file_is_told_so(void **state)
+{
+	const char *node = loop_alias(disk, "open-node");
+
+	(void)state;
+	assert_int_equal(chmod(test_dir(), 0755), 0);
+	assert_int_equal(chmod(node, 0666), 0);
+	assert_int_equal(mkdir(host_dir(), 0755), 0);
+	assert_int_equal(kit_as_nobody(attach_as_nobody, (void *)node), 0);
+	assert_free(node);
+}
+
+static void a_directory_that_cannot_be_made_is_named(void **state)
+{
+	(void)state;
+	glk_guest_free(guest);
+	glk_context_free(context);
+	setenv("GUESTLOCK_HOST_DIR", "/nowhere/locks", 1);
+	context = guest_context();
+	guest = kit_self(context);
+	assert_int_equal(guest_attach(guest, disk, 0), -ENOENT);
+	assert_says(context, "there is no lock directory /nowhere/locks");
+	assert_free(disk);
+}
+
+static void only_a_device_can_be_claimed(void **state)
+{
+	(void)state;
+	assert_int_equal(guest_attach(guest, kit_file("plain", 0),
+				      GLK_DISK_CLAIM),
+			 -EINVAL);
+	assert_says(context, "only a block device can be claimed");
+	assert_free(kit_file("plain", -1));
+}
+
+static void a_claim_is_the_kernels_too(void **state)
+{
+	int fd;
+
+	(void)state;
+	assert_int_equal(guest_attach(guest, disk, GLK_DISK_CLAIM), 0);
+	fd = open(disk, O_RDWR | O_EXCL | O_CLOEXEC);
+	assert_int_equal(fd, -1);
+	assert_int_equal(errno, EBUSY);
+	assert_int_equal(kit_try(context, disk, GLK_DISK_CLAIM), -EBUSY);
+	assert_int_equal(only_conflict()->kind, GLK_CONFLICT_GUEST);
+	assert_int_equal(only_conflict()->pid, getpid());
+	assert_int_equal(guest_detach(guest, disk), 0);
+	fd = open(disk, O_RDWR | O_EXCL | O_CLOEXEC);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void a_claim_of_somebody_unknown_refuses_ours(void **state)
+{
+	int fd = open(disk, O_RDWR | O_EXCL | O_CLOEXEC);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(guest_attach(guest, disk, GLK_DISK_CLAIM), -EBUSY);
+	assert_int_equal(only_conflict()->kind, GLK_CONFLICT_UNKNOWN);
+	assert_string_equal(only_conflict()->how, "has claimed it");
+	assert_free(disk);
+	/* Who does not claim it is not refused. */
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	close(fd);
+}
+
+/* The kernel keeps one claim for a disk and its partitions. */
+static void a_guest_that_claims_a_relative_is_named(void **state)
+{
+	struct glk_guest *other = kit_self(context);
+	char part[LOOP_PATH_MAX];
+
+	(void)state;
+	loop_add_partition(loop, disk, 1, part);
+	assert_int_equal(guest_attach(other, part, GLK_DISK_CLAIM), 0);
+	assert_int_equal(guest_attach(guest, disk, GLK_DISK_CLAIM), -EBUSY);
+	assert_int_equal(only_conflict()->kind, GLK_CONFLICT_GUEST);
+	assert_non_null(strstr(only_conflict()->how, "holds its partition "));
+	glk_guest_free(other);
+}
+
+struct relation {
+	unsigned first, second;
+	int r;
+};
+
+static void a_disk_and_its_partition_exclude_each_other(void **state)
+{
+	static const struct relation relations[] = {
+		{ 0, 0, -EBUSY },
+		{ 0, GLK_DISK_SHARED, -EBUSY },
+		{ GLK_DISK_SHARED, 0, -EBUSY },
+		{ GLK_DISK_SHARED, GLK_DISK_SHARED, 0 },
+	};
+	char parts[2][LOOP_PATH_MAX], how[128];
+	const char *name = strrchr(disk, '/') + 1;
+
+	(void)state;
+	loop_add_partition(loop, disk, 1, parts[0]);
+	loop_add_partition(loop, disk, 2, parts[1]);
+	for (size_t i = 0; i < ARRAY_SIZE(relations); i++) {
+		const struct relation *rel = &relations[i];
+
+		assert_int_equal(guest_attach(guest, parts[0], rel->first), 0);
+		assert_int_equal(kit_try(context, disk, rel->second), rel->r);
+		if (rel->r) {
+			snprintf(how, sizeof(how), "holds its partition %sp1",
+				 name);
+			assert_string_equal(only_conflict()->how, how);
+			assert_int_equal(only_conflict()->kind,
+					 GLK_CONFLICT_GUEST);
+			assert_free(disk);
+		}
+		/* Another part of it is nobody's concern. */
+		assert_int_equal(kit_try(context, parts[1], 0), 0);
+		assert_int_equal(guest_detach(guest, parts[0]), 0);
+
+		assert_int_equal(guest_attach(guest, disk, rel->first), 0);
+		assert_int_equal(kit_try(context, parts[0], rel->second),
+				 rel->r);
+		if (rel->r) {
+			snprintf(how, sizeof(how),
+				 "holds %s, of which it is a part", name);
+			assert_string_equal(only_conflict()->how, how);
+			assert_free(parts[0]);
+		}
+		assert_int_equal(guest_detach(guest, disk), 0);
+	}
+}
+
+static void one_guest_may_have_a_disk_and_its_partition(void **state)
+{
+	char part[LOOP_PATH_MAX];
+	struct glk_disk both[2] = { { disk, 0 } };
+
+	(void)state;
+	loop_add_partition(loop, disk, 1, part);
+	both[1].path = part;
+	assert_int_equal(guest_attach(guest, part, 0), 0);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(guest_detach(guest, disk), 0);
+	assert_int_equal(guest_detach(guest, part), 0);
+	assert_int_equal(glk_guest_attach(guest, both, 2), 0);
+	assert_int_equal(kit_try(context, disk, 0), -EBUSY);
+	assert_int_equal(kit_try(context, part, 0), -EBUSY);
+}
+
+/* A part of a disk that is refused for another reason must not stay locked. */
+static void a_relative_is_seen_with_all_its_holders(void **state)
+{
+	char parts[2][LOOP_PATH_MAX];
+	struct glk_guest *other = kit_self(context);
+	struct glk_disk two[2];
+	const struct glk_conflict *c = NULL;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		loop_add_partition(loop, disk, i + 1, parts[i]);
+		two[i] = (struct glk_disk){ parts[i], 0 };
+	}
+	assert_int_equal(guest_attach(other, disk, 0), 0);
+	assert_int_equal(glk_guest_attach(guest, two, 2), -EBUSY);
+	assert_int_equal(glk_context_conflicts(context, &c), 2);
+	for (int i = 0; i < 2; i++) {
+		assert_string_equal(c[i].path, parts[i]);
+		assert_int_equal(c[i].kind, GLK_CONFLICT_GUEST);
+		assert_free(parts[i]);
+	}
+	glk_guest_free(other);
+	assert_int_equal(glk_guest_attach(guest, two, 2), 0);
+}
+
+static void a_device_is_found_where_sysfs_is_not(void **state)
+{
+	const char *alias = loop_alias(disk, "alias");
+
+	(void)state;
+	context->sysfs = "/nowhere";
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(kit_try(context, alias, 0), -EBUSY);
+	assert_true(only_lease(guest)->same_file);
+	assert_int_equal(guest_detach(guest, alias), 0);
+	assert_int_equal(files_in(host_dir()), 0);
+}
+
+#define TEST(_fn) cmocka_unit_test_setup_teardown(_fn, start, stop)
+
+static const struct CMUnitTest tests[] = {
+	TEST(a_device_is_locked_by_its_node_and_its_file),
+	TEST(a_device_that_is_released_leaves_no_file),
+	TEST(what_is_rolled_back_leaves_no_file),
+	TEST(another_node_is_the_same_device),
+	TEST(a_device_that_is_shared_is_shared_by_all_its_nodes),
+	TEST(a_lock_on_the_node_refuses_us),
+	TEST(a_lock_on_the_file_refuses_us),
+	TEST(holders_are_found_by_any_node_and_named_once),
+	TEST(a_device_that_was_changed_under_the_lease_is_told),
+	TEST(a_file_of_a_device_of_that_number_is_removed),
+	TEST(a_lock_file_is_its_device_owners),
+	TEST(who_cannot_make_the_file_is_told_so),
+	TEST(a_directory_that_cannot_be_made_is_named),
+	TEST(only_a_device_can_be_claimed),
+	TEST(a_claim_is_the_kernels_too),
+	TEST(a_claim_of_somebody_unknown_refuses_ours),
+	TEST(a_guest_that_claims_a_relative_is_named),
+	TEST(a_disk_and_its_partition_exclude_each_other),
+	TEST(one_guest_may_have_a_disk_and_its_partition),
+	TEST(a_relative_is_seen_with_all_its_holders),
+	TEST(a_device_is_found_where_sysfs_is_not),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_ROOT | TEST_NEEDS_LOOP)
