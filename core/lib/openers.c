@@ -6,9 +6,11 @@
 #include "core/capsule/proc.h"
 #include "core/capsule/reader.h"
 #include "core/lib/backing.h"
+#include "core/lib/claimed.h"
 #include "core/lib/family.h"
 #include "core/lib/lone.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -37,11 +39,12 @@ struct disk {
 	struct proc_file file; /* the first: they are sorted by it */
 	uint32_t event;
 	bool remote;
-	bool probed; /* the kernel has said that somebody has it open */
-	bool own;    /* somebody of ours has */
-	bool alone;  /* the answer: nobody else has */
-	bool live;   /* somebody was found who is not about to end */
-	bool hidden; /* there may be others that we cannot see */
+	bool probed;  /* the kernel has said that somebody has it open */
+	bool own;     /* somebody of ours has */
+	bool claimed; /* a device that the kernel has given to somebody */
+	bool alone;   /* the answer: nobody else has */
+	bool live;    /* somebody was found who is not about to end */
+	bool hidden;  /* there may be others that we cannot see */
 };
 
 struct opener {
@@ -115,6 +118,19 @@ static int fd_of(const struct check *c, size_t i)
 	return take_point(c->take, item, 0).fd;
 }
 
+/* A mount, a volume or the like has opened it with O_EXCL. */
+static bool is_claimed(const struct check *c, size_t i)
+{
+	_cleanup_(fd_closep) int fd = -1;
+	char path[32];
+
+	if (c->take->slots[c->take->events[c->disks[i].event].item].claim)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd_of(c, i));
+	fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 && errno == EBUSY;
+}
+
 /* Of all that are not known to be alone. */
 static int ask_kernel(struct check *c)
 {
@@ -124,8 +140,10 @@ static int ask_kernel(struct check *c)
 	if (!files)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->n; i++) {
-		const struct disk *disk = &c->disks[i];
+		struct disk *disk = &c->disks[i];
 
+		if (disk->file.rdev)
+			disk->claimed = is_claimed(c, i);
 		if (disk->alone || disk->remote || disk->file.rdev)
 			continue;
 		c->asked[k] = i;
@@ -243,8 +261,8 @@ static bool judge(struct check *c, size_t i)
 
 	for (size_t f = 0; f < c->n_found; f++)
 		any |= c->found[f].disk == i;
-	if (any || disk->alone)
-		return !disk->alone && !disk->live;
+	if (any || disk->alone || disk->claimed)
+		return !disk->alone && !disk->live && !disk->claimed;
 	if (disk->probed && !disk->own)
 		return true;
 	disk->alone = !disk->hidden;
@@ -285,6 +303,11 @@ static int look(struct check *c)
 	}
 }
 
+static bool warns(const struct check *c)
+{
+	return c->take->context->policy.exclusive_open == GLK_OPEN_WARN;
+}
+
 static int tell(struct check *c, size_t i, struct glk_conflict *who)
 {
 	struct take *t = c->take;
@@ -292,7 +315,7 @@ static int tell(struct check *c, size_t i, struct glk_conflict *who)
 
 	who->path = txn_item(t->txn, item)->path;
 	who->mode = GLK_MODE_EXCLUSIVE;
-	if (t->context->policy.exclusive_open == GLK_OPEN_WARN)
+	if (warns(c))
 		return conflict_add(&t->warnings, who);
 	return take_add_refusal(t, item, who);
 }
@@ -313,11 +336,22 @@ static int tell_opener(struct check *c, const struct opener *opener)
 	return tell(c, opener->disk, &who);
 }
 
+/* Who has claimed a device is told as a refusal. */
+static int tell_claim(struct check *c, size_t i)
+{
+	struct take *t = c->take;
+	int r = claimed_blame(t, t->events[c->disks[i].event].item);
+
+	for (size_t k = 0; warns(c) && k < t->refused.n && !r; k++)
+		r = conflict_add(&t->warnings, &t->refused.items[k]);
+	if (warns(c))
+		conflict_clear(&t->refused);
+	return r;
+}
+
 /* Each opener of each disk, or else that there is one, or may be. */
 static int report(struct check *c)
 {
-	bool refuses =
-		c->take->context->policy.exclusive_open == GLK_OPEN_REFUSE;
 	int r = 0;
 
 	conflict_clear(&c->take->refused);
@@ -338,9 +372,11 @@ static int report(struct check *c)
 			r = tell_opener(c, &c->found[f]);
 			told++;
 		}
-		if (!told && !r)
+		if (disk->claimed && !r)
+			r = tell_claim(c, i);
+		else if (!told && !r)
 			r = tell(c, i, &unknown);
-		if (refuses)
+		if (!warns(c))
 			c->take->events[disk->event].res = -EBUSY;
 	}
 	return r;

@@ -274,6 +274,46 @@ static void a_loop_device_is_named(void **state)
 	close(fd);
 }
 
+static void a_devices_openers_are_found_by_any_of_its_nodes(void **state)
+{
+	char device[LOOP_PATH_MAX];
+	int fd = loop_attach("device", 1 << 20, device);
+	struct opener o = { .flags = O_RDONLY };
+
+	(void)state;
+	assert_int_equal(fcntl(fd, F_SETFD, FD_CLOEXEC), 0);
+	o.path = loop_alias(device, "alias");
+	assert_int_equal(attach(device), 0);
+	assert_int_equal(guest_detach(running.guest, device), 0);
+	opener_start(&o);
+	/* It has inherited @fd, too. */
+	assert_int_equal(attach(device), -EBUSY);
+	assert_process(conflicts(1), o.pid, "has it open for writing");
+	opener_end(&o);
+	assert_int_equal(attach(device), 0);
+	close(fd);
+}
+
+static void what_the_kernel_has_claimed_is_open(void **state)
+{
+	char device[LOOP_PATH_MAX];
+	int fd = loop_attach("claimed", 1 << 20, device), claim;
+
+	(void)state;
+	claim = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+	assert_true(claim >= 0);
+	set_policy(context, GLK_OPEN_WARN);
+	assert_int_equal(attach(device), 0);
+	assert_string_equal(conflicts(1)->path, device);
+	assert_int_equal(guest_detach(running.guest, device), 0);
+	set_policy(context, GLK_OPEN_REFUSE);
+	assert_int_equal(attach(device), -EBUSY);
+	conflicts(1);
+	close(claim);
+	assert_int_equal(attach(device), 0);
+	close(fd);
+}
+
 /* Neither the owner of the file, nor one who may see root's processes. */
 static int take_as_nobody(void *arg)
 {
@@ -355,6 +395,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(what_was_released_is_open_no_more),
 	TEST(one_that_is_in_no_process_is_unknown),
 	TEST(a_loop_device_is_named),
+	TEST(a_devices_openers_are_found_by_any_of_its_nodes),
+	TEST(what_the_kernel_has_claimed_is_open),
 	TEST(what_cannot_be_seen_is_not_promised),
 	cmocka_unit_test(who_opens_while_we_ask_does_us_no_harm),
 };
