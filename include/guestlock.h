@@ -5,11 +5,12 @@
 /*
  * libguestlock: no two guests ever write to the same disk.
  *
- * The process that wants a disk locks it itself, with one OFD lock for each
- * image, and parks the lock descriptors in a capsule: a socket that the guest
- * process inherits. The locks then live exactly as long as the guest. There is
- * no daemon and no state file: any privileged process can find a running guest
- * from the kernel alone, and list, extend or release what it holds.
+ * The process that wants a disk locks it itself, with an OFD lock on the image,
+ * or on the node and the lock file of a block device, and parks the lock
+ * descriptors in a capsule: a socket that the guest process inherits. The locks
+ * then live exactly as long as the guest. There is no daemon and no state file:
+ * any privileged process can find a running guest from the kernel alone, and
+ * list, extend or release what it holds.
  *
  * READ THIS FIRST
  *
@@ -31,6 +32,21 @@
  *   both exclude each other; QEMU's own image locks use other bytes and work
  *   beside ours; a program that takes no locks is not stopped.
  *
+ * BLOCK DEVICES. A device is one disk by whatever node, link or bind mount it
+ * is named, and another one when its number is used again: it is known by
+ * number and disk sequence number. What excludes is a lock file of that name,
+ * MAJOR:MINOR-DISKSEQ, in the host lock directory: /run/guestlock unless built
+ * otherwise, or $GUESTLOCK_HOST_DIR. All processes of a host must share it: a
+ * container that locks devices needs it mounted. Root makes it when it is not
+ * there; a lock file belongs to whom the node belongs to. The node is locked as
+ * well, for virtlockd.
+ *
+ * A disk and its partitions, and devices that are built on each other, such as
+ * a logical volume on its disk, have the same blocks, and exclude each other as
+ * one disk would. Two that come at the same instant may both be refused. One
+ * guest may have both. It is sysfs (/sys) that tells; where that is not, or a
+ * device is put on another only afterwards, this is not seen.
+ *
  * THREADS. A context, and every guest and list from it, belongs to one thread
  * at a time. Different contexts in different threads are independent.
  * glk_context_cancel() alone may be called from any thread. (A second change of
@@ -48,7 +64,8 @@
  *
  * WAITS. No call waits longer than the context's time limit, 10 s unless
  * glk_context_set_timeout() says otherwise. A refusal does not wait at all,
- * except up to 300 ms for a holder that is just dying.
+ * except up to 300 ms for a holder that is just dying; or as long as
+ * glk_policy.wait_ms says, besides.
  */
 
 #include <stddef.h>
@@ -76,14 +93,17 @@ enum glk_disk_flags {
 	/*
 	 * A block device is opened with O_EXCL (open(2)), too, as mounting it
 	 * or making a volume of it does: the kernel then refuses those, and a
-	 * second claim, for as long as the guest holds it.
+	 * second claim, for as long as the guest holds it. The kernel has one
+	 * claim for a disk and its partitions; and none is handed over, so
+	 * the destination of a migration on the same host cannot claim what
+	 * its source has claimed. -EINVAL for what is no block device.
 	 */
 	GLK_DISK_CLAIM = 1 << 3,
 };
 
 enum glk_lease_type {
 	GLK_LEASE_FILE = 1, /* a regular image file */
-	GLK_LEASE_BLOCK = 2,
+	GLK_LEASE_BLOCK = 2, /* a block device */
 	GLK_LEASE_KEY = 3, /* a lease file */
 };
 
@@ -94,10 +114,11 @@ enum glk_lease_mode {
 
 /* How far a lease reaches. Read from the file system, never assumed. */
 enum glk_scope {
-	GLK_SCOPE_NODE = 1,
-	GLK_SCOPE_HOST = 2,
-	GLK_SCOPE_SERVER = 3,
-	GLK_SCOPE_CLUSTER = 4,
+	GLK_SCOPE_NODE = 1,    /* whoever goes through this mount: the same data
+				  can be had by other ways, as on an overlay */
+	GLK_SCOPE_HOST = 2,    /* every process of this host */
+	GLK_SCOPE_SERVER = 3,  /* every client of the file server */
+	GLK_SCOPE_CLUSTER = 4, /* every node of the cluster */
 };
 
 /*
@@ -187,7 +208,8 @@ struct glk_lease_info {
 			     cannot on FUSE, if the server keeps the locks */
 	int role;	  /* enum glk_role */
 	int same_file;	  /* 1 if the path still names the locked file */
-	uint64_t dev, ino;
+	uint64_t dev, ino; /* of the file; of a block device its number, as
+			      stat(2) st_rdev, and disk sequence number */
 	uint64_t since; /* CLOCK_REALTIME, ns */
 };
 
@@ -276,9 +298,7 @@ enum glk_policy_flags {
  * @flags:		enum glk_policy_flags
  * @wait_ms:		how long to wait for disks that others hold. Beside the
  *			time limit of glk_context_set_timeout(), which holds for
- *			all else. Nobody waits for a disk with another one in
- *			his hands that comes later in the order of all disks, so
- *			two guests cannot wait for each other.
+ *			all else. See below.
  * @lock_dir:		beside the disk itself, lock a file of this directory,
  *			whose name is the SHA-256 of the path; or NULL
  * @lvm_lock_dir:	likewise for logical volumes, by their UUID
@@ -301,6 +321,17 @@ enum glk_policy_flags {
  * than a shared file system is locked for all of them. As for virtlockd, a
  * logical volume or SCSI disk is locked in its own kind of directory if that is
  * set, else in @lock_dir. They must exist.
+ *
+ * WAITING. Nobody waits for a disk with another one in his hands that comes
+ * later in the order of all disks, so calls that want each other's disks do not
+ * wait for each other; but a guest that attaches a disk keeps those that it has
+ * from before, and two of them may wait for each other until their time is
+ * over. It is not fair: who waited longest is not served first, and whoever
+ * asks at the right moment is served before all who wait. A lock is had as soon
+ * as its holder lets go. A shared disk that is being handed over, and a disk
+ * that a destination of a migration may not claim yet, are tried every 50 ms
+ * instead, as are locks of some kinds of disk, and where no thread can be had.
+ * When the time is over, the call is refused as without waiting.
  *
  * Since: 0.1
  */
@@ -328,6 +359,22 @@ int glk_context_set_policy(struct glk_context *context,
 
 /* As it was set; valid until it is set again. Since: 0.1 */
 const struct glk_policy *glk_context_policy(const struct glk_context *context);
+
+/* What is to be known of a wait; see glk_context_on_wait(). */
+typedef void glk_wait_fn(void *arg, const struct glk_conflict *conflict);
+
+/**
+ * glk_context_on_wait() - be told what later calls on this context wait for
+ * @fn:		called by the thread of the call, once it has waited for a disk
+ *		for a while, with each holder that can be found, or with one of
+ *		GLK_CONFLICT_UNKNOWN. It must not call anything with the context
+ *		but glk_context_cancel(). NULL for none.
+ * @arg:	passed to @fn
+ *
+ * For a message: a disk that is free within 0.2 s is not told of. Since: 0.1
+ */
+void glk_context_on_wait(struct glk_context *context, glk_wait_fn *fn,
+			 void *arg);
 
 /* Make the running, or else the next, call return -ECANCELED. Since: 0.1 */
 void glk_context_cancel(struct glk_context *context);
@@ -390,10 +437,12 @@ int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
  * the guest is as before, and the call may be tried again.
  *
  * Return: 0; -EBUSY with conflicts; -ENOENT, -EACCES, -ELOOP, -ENAMETOOLONG,
- * -EROFS … of open(2); -EISDIR for a directory; -EOPNOTSUPP for what is not a
- * regular file, or for a file system without locks; another errno of fcntl(2),
+ * -EROFS … of open(2), of a lock file too; -EISDIR for a directory; -EOPNOTSUPP
+ * for what is neither a regular file nor a block device, or for a file system
+ * without locks; -EINVAL for a claim of a file; another errno of fcntl(2),
  * such as -ENOLCK; -EEXIST; -ESTALE if a file is replaced again and again while
- * it is locked; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
+ * it is locked; -EXDEV if a lease would not have the scope that the policy
+ * requires; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
  * user's parked descriptors; -ENOSPC if they do not fit a capsule; -EADDRINUSE
  * if the tag was not new for the uuid; -ETIME; -EALREADY. Since: 0.1
  */
@@ -635,7 +684,7 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
 
 /**
  * glk_disk_holders() - who holds a disk
- * @path:		an image file
+ * @path:		an image file or block device
  * @ret_holders:	as conflicts; valid until the next call on the context
  * @ret_n:		0 if nobody
  *
@@ -643,8 +692,8 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
  * is named, several if it is shared; mode is the mode that it is held in. If it
  * is held, and none can be found, one of GLK_CONFLICT_UNKNOWN stands for all.
  *
- * Return: 0; -EISDIR; -EOPNOTSUPP for what is not a regular file, which is not
- * opened then; -ETIME; or as open(2). Since: 0.1
+ * Return: 0; -EISDIR; -EOPNOTSUPP for what is neither, which is not opened
+ * then; -ETIME; or as open(2). Since: 0.1
  */
 int glk_disk_holders(struct glk_context *context, const char *path,
 		     const struct glk_conflict **ret_holders, size_t *ret_n);
@@ -672,6 +721,37 @@ int glk_host_describe(struct glk_context *context,
    open(2). Since: 0.1 */
 int glk_disk_scope(struct glk_context *context, const char *path,
 		   int *ret_scope, const char **ret_fs_name);
+
+/**
+ * struct glk_disk_reach - how far a lease on a disk would reach, and why
+ * @scope:	enum glk_scope
+ * @fs:		type of its file system
+ * @mount:	where that is mounted, or "" if this cannot be known
+ * @option:	the mount option that keeps its locks on this host, or NULL
+ * @upper:	of a file of an overlay: the file of the upper layer that it is;
+ *		NULL if it has not been copied up, or cannot be seen from here
+ * @lower:	likewise the first of its files in the lower layers
+ * @reserved:	zero
+ *
+ * A lock on the file of a layer is not a lock on the overlay's file, and the
+ * other way round: neither excludes the other. Since: 0.1
+ */
+struct glk_disk_reach {
+	int scope;
+	const char *fs, *mount, *option;
+	const char *upper, *lower;
+	uint64_t reserved[4];
+};
+
+/**
+ * glk_disk_reach() - how far a lease on @path would reach, and why
+ * @ret_reach:	valid until the next glk_disk_reach() on the context
+ *
+ * Nothing is opened. Return: 0, -ENOENT and others of open(2), or -ETIME.
+ * Since: 0.1
+ */
+int glk_disk_reach(struct glk_context *context, const char *path,
+		   const struct glk_disk_reach **ret_reach);
 
 /* "0.1.0". Static. Since: 0.1 */
 const char *glk_version(void);

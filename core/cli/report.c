@@ -106,11 +106,12 @@ void cli_put_holder(FILE *f, const struct glk_conflict *c)
 
 /* Who wants to share is refused for an exclusive lock only; who wants it alone
    is refused for either, and is not told which. */
-static void say_conflict(const struct glk_conflict *c, const char *word)
+static void say_conflict(const struct glk_conflict *c, const char *remark,
+			 const char *before)
 {
-	fprintf(stderr, "guestlock: %s", word);
+	fprintf(stderr, "guestlock: %s", remark);
 	text_put(stderr, c->path, 0);
-	fputs(": ", stderr);
+	fprintf(stderr, ": %s", before);
 	if (!*c->how)
 		fprintf(stderr, "held %sby ",
 			c->mode == GLK_MODE_SHARED ? "exclusively " : "");
@@ -134,7 +135,7 @@ static int refuse(const struct cli *cli, const struct glk_conflict *conflicts,
 		cli_say(message);
 
 	for (size_t i = 0; i < n; i++)
-		say_conflict(&conflicts[i], "");
+		say_conflict(&conflicts[i], "", "");
 	if (!cli->options.json)
 		return STATUS_HELD;
 	o = error_object(-EBUSY);
@@ -173,7 +174,7 @@ int cli_warn(const struct cli *cli)
 
 	for (size_t i = 0; i < n; i++) {
 		if (!cli->options.quiet)
-			say_conflict(&conflicts[i], "warning: ");
+			say_conflict(&conflicts[i], "warning: ", "");
 		e |= json_array_append_new(list, json_conflict(&conflicts[i]));
 	}
 	if (!cli->options.json ||
@@ -200,6 +201,12 @@ void cli_note(const struct cli *cli, const char *subject, const char *text)
 	}
 	text_put(stderr, text, TEXT_MESSAGE);
 	fputc('\n', stderr);
+}
+
+void cli_note_wait(void *arg, const struct glk_conflict *conflict)
+{
+	(void)arg;
+	say_conflict(conflict, "", "waiting: ");
 }
 
 void cli_note_denied(const struct cli *cli, size_t denied)

@@ -22,7 +22,7 @@ enum res_mode {
 
 enum res_scope {
 	_RES_SCOPE_NONE,
-	RES_SCOPE_NODE,	   /* this device node only */
+	RES_SCOPE_NODE,	   /* this way to the data only */
 	RES_SCOPE_HOST,	   /* every process of this host */
 	RES_SCOPE_SERVER,  /* every client of the file server */
 	RES_SCOPE_CLUSTER, /* every node of the cluster */
@@ -82,6 +82,16 @@ static inline uint64_t res_id_rdev(struct res_id id)
 static inline bool res_id_equal(struct res_id a, struct res_id b)
 {
 	return a.dev == b.dev && a.ino == b.ino;
+}
+
+/*
+ * The order in which guests wait for disks. Two hosts must agree on it: they
+ * give a shared file system different device numbers, but its files the same
+ * inode numbers, so these come first.
+ */
+static inline bool res_id_before(struct res_id a, struct res_id b)
+{
+	return a.ino != b.ino ? a.ino < b.ino : a.dev < b.dev;
 }
 
 /* Static strings; "?" for a number that is no such thing. */

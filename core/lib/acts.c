@@ -148,8 +148,7 @@ static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
 	return 0;
 }
 
-/* About the point that was refused, or about the rival. */
-static void ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
+void take_ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
 	const struct take_slot *slot = &t->slots[i];
@@ -191,7 +190,7 @@ static int inquire(struct take *t, size_t first, size_t n)
 		if (e->holder != TXN_HOLDER_FADING || t->slots[e->item].qemu)
 			continue;
 		t->op_items[k] = (uint32_t)i;
-		ask_about(t, e->item, &asks[k++]);
+		take_ask_about(t, e->item, &asks[k++]);
 	}
 	if (k)
 		r = holders_find(t->context, asks, k, t->search_until,
@@ -233,19 +232,19 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 	return inquire(t, first, n);
 }
 
+void take_sleep_until(uint64_t instant)
+{
+	struct timespec ts = { .tv_sec = (time_t)(instant / NSEC_PER_SEC),
+			       .tv_nsec = (long)(instant % NSEC_PER_SEC) };
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+}
+
 static int do_pause(struct take *t, const struct txn_act *act)
 {
-	uint64_t now = clock_now(), end = t->context->deadline;
-	uint64_t ns = act->delay_ms * NSEC_PER_MSEC;
-	struct timespec ts;
-
 	take_event(t, act);
-	if (now >= end)
-		return 0;
-	ns = MIN(ns, end - now);
-	ts = (struct timespec){ .tv_sec = (time_t)(ns / NSEC_PER_SEC),
-				.tv_nsec = (long)(ns % NSEC_PER_SEC) };
-	nanosleep(&ts, NULL);
+	take_sleep_until(
+		MIN(deadline_in_ms(act->delay_ms), t->context->deadline));
 	return engine_take_cancel(t->context->engine) ? -ECANCELED : 0;
 }
 
@@ -263,8 +262,7 @@ static int do_park(struct take *t, const struct txn_act *act)
 	return 0;
 }
 
-/* The place of one of its descriptors, or NULL if that is not open. */
-static int *open_fd(const struct take *t, uint32_t item, unsigned point)
+int *take_descriptor(const struct take *t, uint32_t item, unsigned point)
 {
 	struct take_slot *slot = &t->slots[item];
 	int *fd;
@@ -282,7 +280,7 @@ static void close_remote(struct take *t, const uint32_t *items, size_t n,
 	size_t k = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int *fd = open_fd(t, items[i], point);
+		int *fd = take_descriptor(t, items[i], point);
 
 		if (fd && take_point(t, items[i], point).remote)
 			t->ops[k++] = (struct op){ .kind = OP_CLOSE,
@@ -303,7 +301,7 @@ static bool close_point(struct take *t, const uint32_t *items, size_t n,
 
 	close_remote(t, items, n, point);
 	for (size_t i = 0; i < n; i++) {
-		int *fd = open_fd(t, items[i], point);
+		int *fd = take_descriptor(t, items[i], point);
 
 		if (fd)
 			t->fds[k++] = TAKE_FD(*fd);
@@ -373,6 +371,12 @@ static int perform_kind(struct take *t, const struct txn_act *acts, size_t n)
 		return do_recall(t, acts, n);
 	case TXN_DO_PAUSE:
 		return do_pause(t, acts);
+	case TXN_DO_UNLOCK:
+		return take_unlock(t, acts, n);
+	case TXN_DO_WAIT:
+		return take_wait(t, acts);
+	case TXN_DO_REST:
+		return take_rest(t, acts);
 	case TXN_DO_PARK:
 		return do_park(t, acts);
 	case TXN_DO_CLOSE:

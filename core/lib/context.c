@@ -49,6 +49,7 @@ GLK_EXPORT void glk_context_free(struct glk_context *context)
 	free(context->scratch);
 	free(context->host_dir);
 	policy_done(&context->policy);
+	reach_done(&context->reach);
 	engine_free(context->engine);
 	mounts_free(context->mounts);
 	free(context);
@@ -58,6 +59,13 @@ GLK_EXPORT void glk_context_set_timeout(struct glk_context *context,
 					unsigned ms)
 {
 	context->timeout_ms = ms;
+}
+
+GLK_EXPORT void glk_context_on_wait(struct glk_context *context,
+				    glk_wait_fn *fn, void *arg)
+{
+	context->on_wait = fn;
+	context->on_wait_arg = arg;
 }
 
 GLK_EXPORT void glk_context_cancel(struct glk_context *context)

@@ -32,11 +32,14 @@ struct glk_context {
 	struct glk_policy policy; /* owns its strings */
 	char *host_dir;		  /* the host lock directory, see device.c */
 	const char *sysfs;
+	glk_wait_fn *on_wait;
+	void *on_wait_arg;
 	uint64_t deadline; /* of the running call */
 	char *message;
 	struct conflict_list conflicts;
 	struct conflict_list holders; /* what glk_disk_holders() lent out */
 	struct mount_kind last_kind;  /* what glk_disk_scope() lent out */
+	struct glk_disk_reach reach;  /* what glk_disk_reach() lent out */
 	void *scratch;		      /* of one take_disks() */
 	size_t scratch_size;
 };
@@ -101,6 +104,10 @@ void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
 /* policy.c */
 
 void policy_done(struct glk_policy *policy);
+
+/* reach.c */
+
+void reach_done(struct glk_disk_reach *reach);
 
 /* guest.c */
 

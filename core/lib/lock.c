@@ -139,6 +139,16 @@ static int ask_apart(const struct round *round, enum question question)
 	return r;
 }
 
+/* Of those that follow its lock in one batch. */
+static size_t n_questions(const struct round *round, uint32_t item)
+{
+	size_t n = 0;
+
+	for (unsigned q = 0; q < ASK_N && !is_remote(round, item); q++)
+		n += asks(round, item, q);
+	return n;
+}
+
 /* Its lock, and where that is no round trip, its questions behind it. */
 static size_t prepare_item(const struct round *round, uint32_t item,
 			   struct op *ops)
@@ -146,6 +156,8 @@ static size_t prepare_item(const struct round *round, uint32_t item,
 	size_t k = 0;
 
 	prepare(round, item, &ops[k++], OP_LOCK);
+	if (ops->flags)
+		ops->flags |= OP_LEND;
 	for (unsigned q = 0; q < ASK_N && !is_remote(round, item); q++)
 		if (asks(round, item, q))
 			prepare_question(round, item, &ops[k++], q);
@@ -170,6 +182,23 @@ static size_t judge_item(const struct round *round, struct txn_event *e,
 	return k;
 }
 
+/* What was lent to the engine and not given back is not ours to close. */
+static void note_lost(const struct round *round)
+{
+	struct take *t = round->t;
+	size_t k = 0;
+
+	for (size_t i = round->first; i < round->first + round->n; i++) {
+		const struct txn_event *e = &t->events[i];
+
+		if (!takes_part(round, e))
+			continue;
+		if (t->ops[k++].fd < 0)
+			*take_descriptor(t, e->item, round->point) = -1;
+		k += n_questions(round, e->item);
+	}
+}
+
 static int lock_point(const struct round *round)
 {
 	struct take *t = round->t;
@@ -180,6 +209,7 @@ static int lock_point(const struct round *round)
 		if (takes_part(round, &t->events[i]))
 			k += prepare_item(round, t->events[i].item, &t->ops[k]);
 	r = take_run(t, k);
+	note_lost(round);
 	k = 0;
 	for (size_t i = round->first; i < end && !r; i++)
 		if (takes_part(round, &t->events[i]))

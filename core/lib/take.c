@@ -59,6 +59,7 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 	struct txn_config config = {
 		.guest_runs = guest_state(&guest->sm) != GUEST_TAKING,
 		.grace_ms = MIN(GRACE_MS, guest->context->timeout_ms),
+		.wait = guest->context->policy.wait_ms > 0,
 	};
 	int r;
 
@@ -68,6 +69,7 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 		.guest = guest,
 		.context = guest->context,
 		.n = n,
+		.wait_left = guest->context->policy.wait_ms * NSEC_PER_MSEC,
 		.incoming = guest->incoming &&
 			    guest_state(&guest->sm) == GUEST_TAKING,
 	};
@@ -176,6 +178,48 @@ static const char *item_text(const struct txn_item *item)
 	}
 }
 
+static int report_weak(struct take *t, const char *path, const char *more)
+{
+	const struct mount_kind *kind = &t->weak;
+	int least = t->context->policy.require_scope;
+
+	return context_fail(t->context, -EXDEV,
+			    "%s: a lease on it has the scope '%s' (%s%s%s), "
+			    "and '%s' is required%s",
+			    quoted(path), res_scope_name(kind->scope), kind->fs,
+			    kind->option ? ", mounted with " : "",
+			    kind->option ? kind->option : "",
+			    res_scope_name((enum res_scope)least), more);
+}
+
+/* About the lock file of a device. */
+static const char *device_text(const struct take_point *point, int error)
+{
+	static _Thread_local char text[2 * PATH_MAX];
+
+	if (error != -EACCES)
+		return lock_dir_text(point->path, error);
+	snprintf(text, sizeof(text),
+		 "lock file %s: this user may not make or open it",
+		 point->path);
+	return quoted(text);
+}
+
+/* What is special about the lock file that failed, or NULL. */
+static const char *point_text(const struct take *t, size_t i)
+{
+	const struct take_slot *slot = &t->slots[i];
+	const struct take_point *point;
+	int error = txn_item(t->txn, i)->error;
+
+	if (!slot->blamed || slot->blamed >= take_n_points(slot) ||
+	    error == -EBUSY || error == -EEXIST || error == -ESTALE)
+		return NULL;
+	point = &slot->more->points[slot->blamed - 1];
+	return point->signs ? lock_dir_text(point->path, error)
+			    : device_text(point, error);
+}
+
 /* What can be said beyond the error of the item, or NULL. */
 static const char *special_text(const struct take *t, size_t i)
 {
@@ -186,10 +230,8 @@ static const char *special_text(const struct take *t, size_t i)
 		return "only a block device can be claimed";
 	if (slot->more && slot->more->trouble)
 		return slot->more->trouble;
-	if (slot->blamed && item->error != -EEXIST && item->error != -ESTALE)
-		return lock_dir_text(slot->more->points[slot->blamed - 1].path,
-				     item->error);
-	return slot->type == RES_TYPE_LEASE ? lease_text(item) : NULL;
+	return slot->type == RES_TYPE_LEASE ? lease_text(item)
+					    : point_text(t, i);
 }
 
 static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
@@ -256,6 +298,8 @@ static int report_items(struct take *t)
 	if (failed > 1)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
 	text = special_text(t, worst);
+	if (item->error == -EXDEV && t->weak.fs[0])
+		return report_weak(t, item->path, more);
 	if (item->error != -EBUSY)
 		return context_fail(t->context, item->error, "%s: %s%s",
 				    quoted(item->path),

@@ -47,6 +47,7 @@ struct take_slot {
 	bool qemu;	 /* a QEMU has it open, and not as we want */
 	bool has_source; /* claimed from the source of a migration */
 	uint8_t blamed;	 /* the point that was last refused, or that failed */
+	struct op_stat seen;	/* what is open; mode 0: ask */
 	struct take_more *more; /* or NULL; kept until it is opened again */
 };
 
@@ -86,6 +87,12 @@ struct take {
 	size_t cap_refused;
 	struct conflict_list warnings; /* who else has a disk open */
 	uint64_t search_until;	       /* of all inquiries */
+	struct mount_kind weak; /* the first that the policy finds too weak */
+	uint64_t wait_left;	/* ns, of the policy's time */
+	uint64_t wait_slice;	/* ns; 0: none has been used up yet */
+	uint64_t wait_spent;	/* ns, for one item */
+	uint32_t wait_item;
+	bool wait_told; /* somebody was told of that */
 	struct take_lock_dir lock_dirs[3];
 	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
@@ -129,11 +136,28 @@ static inline int take_judge(const struct op *lock)
 							    : lock->res;
 }
 
+/* acts.c: where one of an item's descriptors is kept, or NULL if it is not
+   open, or there is no such point. */
+int *take_descriptor(const struct take *take, uint32_t item, unsigned point);
+
 /* acts.c: the event that answers an act. */
 struct txn_event *take_event(struct take *take, const struct txn_act *act);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
+
+/* acts.c: about the point that was refused, or about the rival. */
+void take_ask_about(const struct take *take, uint32_t item,
+		    struct holder_ask *ret_ask);
+
+/* acts.c: an instant of CLOCK_MONOTONIC. Returns early on a signal. */
+void take_sleep_until(uint64_t instant);
+
+/* waiting.c: perform the UNLOCK acts of a step, a WAIT, a REST. Return: as
+   take_perform(). */
+int take_unlock(struct take *take, const struct txn_act *acts, size_t n);
+int take_wait(struct take *take, const struct txn_act *act);
+int take_rest(struct take *take, const struct txn_act *act);
 
 /* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
 int take_lock(struct take *take, const struct txn_act *acts, size_t n);

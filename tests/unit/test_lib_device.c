@@ -247,8 +247,8 @@ static void holders_are_found_by_any_node_and_named_once(void **state)
 	kit_end(&run);
 }
 
-/* LOOP_CHANGE_FD puts another image behind a device that is in use: for all that
-   is known, it is another disk. */
+/* LOOP_CHANGE_FD puts another image behind a device that is in use: for all
+   that is known, it is another disk. */
 static void a_device_that_was_changed_under_the_lease_is_told(void **state)
 {
 	char before[512];
@@ -319,7 +319,7 @@ static int attach_as_nobody(void *arg)
 	int r = guest_attach(mine, arg, 0);
 
 	MUST_EQUAL(r, -EACCES);
-	MUST(strstr(glk_context_message(own), "its lock file"));
+	MUST(strstr(glk_context_message(own), "lock file "));
 	MUST(strstr(glk_context_message(own), "may not make or open it"));
 	return 0;
 }
@@ -498,6 +498,79 @@ static void a_relative_is_seen_with_all_its_holders(void **state)
 	assert_int_equal(glk_guest_attach(guest, two, 2), 0);
 }
 
+/* A mount table that calls the test's own file system a server's. */
+static void pretend_server(void)
+{
+	const char *table = kit_file("mountinfo", 0);
+	FILE *f = fopen(table, "w");
+	struct stat st;
+
+	assert_int_equal(stat(test_dir(), &st), 0);
+	fprintf(f, "1 1 %u:%u / %s rw - nfs4 server:/ rw\n", major(st.st_dev),
+		minor(st.st_dev), test_dir());
+	fclose(f);
+	mounts_free(context->mounts);
+	assert_int_equal(mounts_new(table, &context->mounts), 0);
+}
+
+/* The only lock file in a directory. */
+static const char *file_of(const char *dir)
+{
+	static char path[1024];
+	const struct dirent *entry;
+	DIR *list = opendir(dir);
+
+	while ((entry = readdir(list)))
+		if (entry->d_name[0] != '.')
+			snprintf(path, sizeof(path), "%s/%s", dir,
+				 entry->d_name);
+	closedir(list);
+	return path;
+}
+
+/* There, the device has another node and another host's lock file: the hosts
+   have nothing in common but the file in the lock directory. */
+static void a_device_goes_to_another_host_by_its_lock_directory(void **state)
+{
+	char host[64];
+	struct glk_policy policy = { .lock_dir = test_file("shared", -1) };
+	int claim;
+
+	(void)state;
+	glk_guest_free(guest);
+	glk_context_free(context);
+	mkdir(policy.lock_dir, 0755);
+	snprintf(host, sizeof(host), "/dev/shm/guestlock-test-%d",
+		 (int)getpid());
+	setenv("GUESTLOCK_HOST_DIR", host, 1);
+	context = guest_context();
+	pretend_server();
+	guest = kit_self(context);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(only_lease(guest)->scope, GLK_SCOPE_HOST);
+	assert_int_equal(glk_guest_prepare(guest, "elsewhere"), -EXDEV);
+	assert_int_equal(guest_detach(guest, disk), 0);
+
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(only_lease(guest)->scope, GLK_SCOPE_SERVER);
+	assert_int_equal(glk_guest_prepare(guest, "elsewhere"), 0);
+	assert_int_equal(glk_guest_out(guest), -ENOTCONN);
+	/* On this host, what claims the node alone is no destination. */
+	claim = kit_lock(disk, LOCK_BYTE_SUCCESSOR, F_WRLCK);
+	assert_int_equal(glk_guest_out(guest), -ENOTCONN);
+	close(claim);
+	claim = kit_lock(file_of(policy.lock_dir), LOCK_BYTE_SUCCESSOR,
+			 F_WRLCK);
+	assert_int_equal(glk_guest_out(guest), 0);
+	assert_int_equal(only_lease(guest)->role, GLK_ROLE_LEFT);
+	close(claim);
+	assert_int_equal(glk_guest_cancel(guest), 0);
+	assert_true(only_lease(guest)->held);
+	assert_int_equal(guest_detach(guest, disk), 0);
+	assert_int_equal(rmdir(host), 0);
+}
+
 static void a_device_is_found_where_sysfs_is_not(void **state)
 {
 	const char *alias = loop_alias(disk, "alias");
@@ -534,6 +607,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_disk_and_its_partition_exclude_each_other),
 	TEST(one_guest_may_have_a_disk_and_its_partition),
 	TEST(a_relative_is_seen_with_all_its_holders),
+	TEST(a_device_goes_to_another_host_by_its_lock_directory),
 	TEST(a_device_is_found_where_sysfs_is_not),
 };
 

@@ -151,6 +151,38 @@ static void the_guest_and_its_children_are_not_in_the_way(void **state)
 	glk_guest_free(self);
 }
 
+static int end_soon(void *arg)
+{
+	wait_ns(200 * 1000 * 1000);
+	process_kill(*(pid_t *)arg);
+	return 0;
+}
+
+static void count_waits(void *arg, const struct glk_conflict *conflict)
+{
+	assert_string_equal(conflict->how, HOW);
+	++*(unsigned *)arg;
+}
+
+static void its_end_can_be_waited_for(void **state)
+{
+	const struct glk_policy policy = { .wait_ms = 30000 };
+	const char *path = kit_file("waited", 0);
+	struct kit_stranger qemu = qemu_byte(path, 101);
+	unsigned waits = 0;
+	pid_t killer;
+
+	(void)state;
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	glk_context_on_wait(context, count_waits, &waits);
+	killer = process_start(end_soon, &qemu.pid);
+	assert_int_equal(guest_attach(running.guest, path, 0), 0);
+	assert_held(path);
+	assert_true(waits <= 1);
+	process_wait(killer);
+	kit_stranger_end(&qemu);
+}
+
 static void all_disks_are_taken_or_none(void **state)
 {
 	const char *paths[] = { kit_file("b-0", 0), kit_file("b-1", 0),
@@ -246,6 +278,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(only_a_writer_that_does_not_share_refuses_a_shared_lease),
 	TEST(one_that_cannot_be_found_refuses_too),
 	TEST(the_guest_and_its_children_are_not_in_the_way),
+	TEST(its_end_can_be_waited_for),
 	TEST(all_disks_are_taken_or_none),
 	TEST(its_bytes_are_never_touched),
 	TEST(leases_are_not_asked_about),
