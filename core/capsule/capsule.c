@@ -145,7 +145,11 @@ static int fill_identity(struct capsule *c)
 	return 0;
 }
 
-/* The queue, its name, and what makes it a capsule: itself and its identity. */
+/*
+ * The queue, what makes it a capsule (itself and its identity), and its name.
+ * In this order: who finds the name adopts it at once, and would take one whose
+ * header is still to come for one whose guest has thrown it away.
+ */
 static int make(struct capsule *c, pid_t holder_pid)
 {
 	int r;
@@ -155,15 +159,14 @@ static int make(struct capsule *c, pid_t holder_pid)
 		return capsule_of_queue(r);
 	r = fill_nonce(c);
 	if (!r)
-		r = bind_name(c, holder_pid);
-	if (!r)
 		r = fill_identity(c);
 	if (r)
 		return r;
 	r = identity_new(&c->who, &c->identity);
 	if (r)
 		return r == IDENTITY_E_NOFILE ? CAPSULE_E_NOFILE : r;
-	return capsule_of_queue(pack_send_header(c->a, c->identity));
+	r = capsule_of_queue(pack_send_header(c->a, c->identity));
+	return r ? r : bind_name(c, holder_pid);
 }
 
 int capsule_new(const struct capsule_identity *who, pid_t holder_pid,

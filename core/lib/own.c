@@ -85,23 +85,27 @@ enum txn_holder own_recall(const struct take *t, uint32_t i)
 					 : TXN_HOLDER_SELF_OTHER_MODE;
 }
 
+/* A device is this host's: its node is on whatever file system /dev is. */
+static enum res_scope scope_of(const struct take *t, uint32_t i, unsigned p)
+{
+	struct take_point point = take_point(t, i, p);
+	struct mount_kind kind = { .scope = RES_SCOPE_HOST };
+	const struct txn_item *item = txn_item(t->txn, i);
+
+	if ((p || item->type != RES_TYPE_BLOCK) &&
+	    mounts_any_remote(t->context->mounts))
+		mounts_by_dev(t->context->mounts, point.file.dev,
+			      p ? point.path : item->path, &kind);
+	return kind.scope;
+}
+
 enum res_scope own_scope(const struct take *t, uint32_t i)
 {
 	enum res_scope best = _RES_SCOPE_NONE;
 	unsigned n = take_n_points(&t->slots[i]);
 
-	for (unsigned p = 0; p < n; p++) {
-		struct take_point point = take_point(t, i, p);
-		struct mount_kind kind = { .scope = RES_SCOPE_HOST };
-		bool node = !p && res_id_is_device(txn_item(t->txn, i)->id);
-
-		if (!node && mounts_any_remote(t->context->mounts))
-			mounts_by_dev(t->context->mounts, point.file.dev,
-				      p ? point.path
-					: txn_item(t->txn, i)->path,
-				      &kind);
-		best = MAX(best, kind.scope);
-	}
+	for (unsigned p = 0; p < n; p++)
+		best = MAX(best, scope_of(t, i, p));
 	return best;
 }
 

@@ -360,6 +360,112 @@ class Guests(unittest.TestCase):
         self.assert_becomes_free(disks)
         guestlock("ls", name, code=66)
 
+    def tools(self, raw, qcow2):
+        """What users do with a running guest's images. Return: for each, its
+        exit code and complaint."""
+        overlay = self.path("overlay.qcow2")
+        read = ["-c", "read 0 512"]
+        write = ["-c", "write 1M 512"]
+        said = {}
+        for command in (
+                ["qemu-img", "info", qcow2], ["qemu-img", "info", "-U", qcow2],
+                ["qemu-img", "info", raw], ["qemu-img", "check", qcow2],
+                ["qemu-img", "create", "-q", "-f", "qcow2", "-b", qcow2, "-F",
+                 "qcow2", overlay],
+                ["qemu-img", "info", "--backing-chain", overlay],
+                ["qemu-img", "snapshot", "-l", qcow2],
+                ["qemu-img", "resize", "-q", "-f", "raw", raw, "+1M"],
+                ["qemu-io", "-r", "-f", "qcow2", *read, qcow2],
+                ["qemu-io", "-r", "-U", "-f", "qcow2", *read, qcow2],
+                ["qemu-io", "-r", "-f", "raw", *read, raw],
+                ["qemu-io", "-f", "raw", *write, raw],
+                ["qemu-io", "-f", "qcow2", *write, qcow2]):
+            done = subprocess.run(command, text=True, timeout=SECONDS,
+                                  stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE)
+            said[" ".join(command)] = done.returncode, done.stderr
+        os.unlink(overlay)
+        return said
+
+    def own_locks(self, pid):
+        """Of a process, on all that it has open, by inode and bytes."""
+        found = []
+        for fd in os.listdir("/proc/%d/fdinfo" % pid):
+            with open("/proc/%d/fdinfo/%s" % (pid, fd)) as f:
+                found += [line.split()[2:] for line in f
+                          if line.startswith("lock:")]
+        return sorted(found)
+
+    def test_qemus_tools_see_no_difference(self):
+        disks = raw, qcow2 = [self.image("tools.raw"),
+                              self.image("tools.qcow2")]
+        name = "qemu-%d-tools" % os.getpid()
+        idle = self.tools(*disks)
+        self.assertEqual({code for code, _ in idle.values()}, {0}, idle)
+
+        alone = subprocess.Popen(
+            qemu(disks, self.path("alone.qmp"), self.path("alone.debug")),
+            text=True, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(self.end, alone)
+        self.monitor("alone")
+        self.booted("alone")
+        self.assertFalse(held(raw))
+        want = self.tools(*disks)
+        self.end(alone)
+        for command in ("qemu-img info " + qcow2, "qemu-img check " + qcow2,
+                        "qemu-io -f raw -c write 1M 512 " + raw):
+            self.assertEqual(want[command][0], 1, command)
+            self.assertIn("lock", want[command][1])
+        self.assertIn((0, ""), want.values())
+
+        process = self.start(name, disks)
+        self.monitor(name)
+        self.booted(name)
+        self.assert_holds(name, process.pid, disks)
+        self.assertEqual(self.tools(*disks), want)
+        self.assert_holds(name, process.pid, disks)
+        self.end(process)
+
+        # A lease is nothing to them if no QEMU runs.
+        holder = subprocess.Popen(
+            [GUESTLOCK, "run", "--name", name, "--disk", raw, "--disk", qcow2,
+             "--", "cat"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(self.end, holder)
+        until("it has them", lambda: held(raw) and held(qcow2))
+        self.assertEqual(self.tools(*disks), idle)
+        self.assert_holds(name, holder.pid, disks)
+        self.end(holder)
+
+    def test_qemus_own_locks_stay_as_they_were(self):
+        name = "qemu-%d-locks" % os.getpid()
+        disks, more = self.images("locks", 3), self.images("late", 2)
+        process = self.start(name, disks)
+        monitor = self.monitor(name)
+        self.booted(name)
+        before = self.own_locks(process.pid)
+        for path in disks:
+            inode = str(os.stat(path).st_ino)
+            self.assertTrue(any(lock[-3].split(":")[-1] == inode and
+                                int(lock[-2]) >= 100 for lock in before),
+                            (path, before))
+        for verb in (["attach-disk", name, *more], ["check", name],
+                     ["migrate", "prepare", name, "localhost"],
+                     ["migrate", "cancel", name],
+                     ["detach-disk", name, *more]):
+            guestlock(*(doubled(a) if verb[0] == "attach-disk" else a
+                        for a in verb))
+            self.assertEqual(self.own_locks(process.pid), before, verb)
+
+        # It still opens and closes images as it likes.
+        guestlock("attach-disk", name, doubled(more[0]))
+        self.plug(monitor, more[0], "late")
+        self.assert_qemu_locks(more[0])
+        self.unplug(monitor, "late")
+        self.assertEqual(self.own_locks(process.pid), before)
+        # What it closes takes no lock of ours along.
+        self.assert_holds(name, process.pid, disks + more[:1])
+
     @staticmethod
     def kill_stray(pid):
         """The daemon, if the test ended before it did."""

@@ -19,6 +19,21 @@
 
 static const uid_t stranger = 54321;
 
+/* Called as soon as others can see the name; NULL: nobody looks. */
+static void (*when_bound)(void);
+
+int __real_bind(int fd, const struct sockaddr *addr, socklen_t len);
+int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);
+
+int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	int r = __real_bind(fd, addr, len);
+
+	if (!r && when_bound)
+		when_bound();
+	return r;
+}
+
 /* A guest that alone has the capsule, with the disk @name in it. */
 struct setting {
 	struct capsule_entry entry;
@@ -114,6 +129,44 @@ static void an_adopted_capsule_keeps_no_dead_guests_locks(void **state)
 	assert_true(test_becomes_free(test_file("gone0", -1), 5000));
 	capsule_free(adopted);
 	assert_int_equal(kit_adopt(&s.entry, &adopted), CAPSULE_E_GONE);
+}
+
+static struct uuid newborn;
+static unsigned n_newborn_seen;
+
+/* What only the header tells: the identity, which the turn needs, and end A,
+   without which nothing is compacted. */
+static void adopt_the_newborn(void)
+{
+	_cleanup_(freep) struct capsule_entry *entries = NULL;
+	struct capsule *adopted = NULL;
+	size_t n = 0;
+	int turn = -1;
+
+	when_bound = NULL;
+	assert_int_equal(capsule_discover(&newborn, &entries, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(kit_adopt(&entries[0], &adopted), 0);
+	assert_int_equal(capsule_turn(adopted, kit_soon(), &turn), 0);
+	capsule_turn_over(turn);
+	assert_int_equal(capsule_compact(adopted, kit_soon()), 0);
+	assert_string_equal(capsule_identity(adopted)->name, "newborn");
+	capsule_free(adopted);
+	n_newborn_seen++;
+}
+
+static void whoever_sees_the_name_can_adopt_it_whole(void **state)
+{
+	struct capsule_identity who = { .name = "newborn", .id = -1 };
+	struct capsule *capsule = NULL;
+
+	(void)state;
+	assert_int_equal(uuid_generate(&who.uuid), 0);
+	newborn = who.uuid;
+	when_bound = adopt_the_newborn;
+	assert_int_equal(capsule_new(&who, 0, &capsule), 0);
+	assert_int_equal(n_newborn_seen, 1);
+	capsule_free(capsule);
 }
 
 static void adopting_leaves_no_descriptor(void **state)
@@ -621,6 +674,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_stranger_to_the_guest_learns_everything),
 	cmocka_unit_test(disks_are_plugged_in_and_out_through_it),
 	cmocka_unit_test(an_adopted_capsule_keeps_no_dead_guests_locks),
+	cmocka_unit_test(whoever_sees_the_name_can_adopt_it_whole),
 	cmocka_unit_test(adopting_leaves_no_descriptor),
 	cmocka_unit_test(the_vmm_adopts_its_own_capsule),
 	cmocka_unit_test(a_guest_that_became_a_daemon_is_found),
