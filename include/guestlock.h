@@ -113,10 +113,11 @@ enum glk_lease_mode {
 
 /* How far a lease reaches. Read from the file system, never assumed. */
 enum glk_scope {
-	GLK_SCOPE_NODE = 1,
-	GLK_SCOPE_HOST = 2,
-	GLK_SCOPE_SERVER = 3,
-	GLK_SCOPE_CLUSTER = 4,
+	GLK_SCOPE_NODE = 1,    /* whoever goes through this mount: the same data
+				  can be had by other ways, as on an overlay */
+	GLK_SCOPE_HOST = 2,    /* every process of this host */
+	GLK_SCOPE_SERVER = 3,  /* every client of the file server */
+	GLK_SCOPE_CLUSTER = 4, /* every node of the cluster */
 };
 
 /*
@@ -403,7 +404,8 @@ int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
  * for what is neither a regular file nor a block device, or for a file system
  * without locks; -EINVAL for a claim of a file; another errno of fcntl(2),
  * such as -ENOLCK; -EEXIST; -ESTALE if a file is replaced again and again while
- * it is locked; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
+ * it is locked; -EXDEV if a lease would not have the scope that the policy
+ * requires; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
  * user's parked descriptors; -ENOSPC if they do not fit a capsule; -EADDRINUSE
  * if the tag was not new for the uuid; -ETIME; -EALREADY. Since: 0.1
  */
@@ -682,6 +684,37 @@ int glk_host_describe(struct glk_context *context,
    open(2). Since: 0.1 */
 int glk_disk_scope(struct glk_context *context, const char *path,
 		   int *ret_scope, const char **ret_fs_name);
+
+/**
+ * struct glk_disk_reach - how far a lease on a disk would reach, and why
+ * @scope:	enum glk_scope
+ * @fs:		type of its file system
+ * @mount:	where that is mounted, or "" if this cannot be known
+ * @option:	the mount option that keeps its locks on this host, or NULL
+ * @upper:	of a file of an overlay: the file of the upper layer that it is;
+ *		NULL if it has not been copied up, or cannot be seen from here
+ * @lower:	likewise the first of its files in the lower layers
+ * @reserved:	zero
+ *
+ * A lock on the file of a layer is not a lock on the overlay's file, and the
+ * other way round: neither excludes the other. Since: 0.1
+ */
+struct glk_disk_reach {
+	int scope;
+	const char *fs, *mount, *option;
+	const char *upper, *lower;
+	uint64_t reserved[4];
+};
+
+/**
+ * glk_disk_reach() - how far a lease on @path would reach, and why
+ * @ret_reach:	valid until the next glk_disk_reach() on the context
+ *
+ * Nothing is opened. Return: 0, -ENOENT and others of open(2), or -ETIME.
+ * Since: 0.1
+ */
+int glk_disk_reach(struct glk_context *context, const char *path,
+		   const struct glk_disk_reach **ret_reach);
 
 /* "0.1.0". Static. Since: 0.1 */
 const char *glk_version(void);

@@ -28,6 +28,14 @@ enum op_flags {
 	OP_REMOTE = 1 << 0,
 	/* OP_LOCK waits for the holder, until the batch's deadline. */
 	OP_WAIT = 1 << 1,
+	/* OP_OPEN with OP_REMOTE: also tell what was opened, from memory where
+	   the file system can; out.mode is 0 if that did not work. */
+	OP_IDENTIFY = 1 << 2,
+	/* OP_LOCK of a description that has no lock yet, and that nobody else
+	   has: the descriptor is lent, which saves duplicating it, and on FUSE
+	   the round trip of closing the duplicate. If the operation had to be
+	   abandoned, fd is -1: the engine closes the descriptor. */
+	OP_LEND = 1 << 3,
 };
 
 struct op_stat {
@@ -54,6 +62,7 @@ struct op {
 			int flags;	  /* O_CLOEXEC is always added; what
 					     is created has mode 0600 */
 			uint32_t resolve; /* RESOLVE_*, 0 to use openat(2) */
+			struct op_stat out;
 		} open;
 		struct {
 			const char *path;

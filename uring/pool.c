@@ -15,6 +15,9 @@
  * Copies are made by those at work only, at most max_workers of them: a batch
  * of 2000 locks does not need 2000 descriptors more.
  *
+ * A descriptor that was lent (OP_LEND) is not duplicated, and stays with the
+ * worker that has it when it is abandoned.
+ *
  * A close cannot be undone or left undone: the number is the engine's from the
  * start, so closes that nobody got to are remembered as bare numbers.
  *
@@ -209,6 +212,8 @@ static void abandon(struct pool *pool, int error)
 			pool->n_leaving++;
 		} else {
 			w->op->res = error;
+			if (w->op->kind == OP_LOCK && (w->op->flags & OP_LEND))
+				w->op->fd = -1;
 		}
 		w->op = NULL;
 		if (w->state == WORKER_WAITING)

@@ -85,6 +85,11 @@ struct worker *worker_free(struct worker *w)
 	return NULL;
 }
 
+static bool is_lent(const struct op *op)
+{
+	return op->kind == OP_LOCK && (op->flags & OP_LEND);
+}
+
 static int own_data(struct worker *w)
 {
 	struct op *op = &w->mine;
@@ -119,7 +124,8 @@ static int make_own(struct worker *w)
 		memcpy(w->path, *path, len + 1);
 		*path = w->path;
 	}
-	if (op->fd < 0 || op->kind == OP_CLOSE || (path && **path == '/'))
+	if (op->fd < 0 || op->kind == OP_CLOSE || (path && **path == '/') ||
+	    is_lent(op))
 		return 0;
 	w->fd = fcntl(op->fd, F_DUPFD_CLOEXEC, 0);
 	if (w->fd < 0)
@@ -174,7 +180,7 @@ static void drop_lock(struct worker *w)
 	const struct op_lock *lock = &w->mine.lock;
 
 	if (w->held != lock->type)
-		local_lock(w->fd, lock, w->held, F_OFD_SETLK);
+		local_lock(w->mine.fd, lock, w->held, F_OFD_SETLK);
 }
 
 /* Nobody wants the result any more. */
@@ -184,6 +190,8 @@ static void undo(struct worker *w)
 		fd_close(w->mine.res);
 	if (w->mine.kind == OP_LOCK && w->mine.res == 0)
 		drop_lock(w);
+	if (is_lent(&w->mine))
+		fd_close(w->mine.fd);
 	w->fd = fd_close(w->fd);
 }
 
@@ -196,6 +204,8 @@ static void hand_over(struct worker *w)
 		op->lock = w->mine.lock;
 	else if (op->kind == OP_STAT || op->kind == OP_STAT_PATH)
 		op->stat.out = w->mine.stat.out;
+	else if (op->kind == OP_OPEN)
+		op->open.out = w->mine.open.out;
 	else if (op->kind == OP_READ && op->res > 0)
 		memcpy(op->data.to, w->data, (size_t)op->res);
 	w->state = WORKER_COMMITTED;
@@ -329,7 +339,8 @@ static void work(struct worker *w)
 {
 	if (w->mine.res) /* of make_own() */
 		return;
-	if (w->mine.kind == OP_LOCK)
+	w->held = F_UNLCK;
+	if (w->mine.kind == OP_LOCK && !is_lent(&w->mine))
 		w->held = held_type(w->fd, &w->mine.lock);
 	if (w->mine.kind == OP_LOCK && (w->mine.flags & OP_WAIT))
 		wait_lock(w);

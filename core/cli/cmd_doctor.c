@@ -51,53 +51,24 @@ static json_t *report_object(const struct findings *all, json_t *disks)
 			 disks);
 }
 
-static const char *scope_meaning(int scope)
-{
-	switch (scope) {
-	case GLK_SCOPE_NODE:
-		return "a lock holds for this device node only";
-	case GLK_SCOPE_HOST:
-		return "a lock holds for every process of this host";
-	case GLK_SCOPE_SERVER:
-		return "a lock holds for every client of the file server, "
-		       "while it is reached";
-	case GLK_SCOPE_CLUSTER:
-		return "a lock holds for every node of the cluster, while it "
-		       "is reached";
-	default:
-		return "how far a lock reaches is not known";
-	}
-}
-
-static void print_disk(const char *path, const char *fs, int scope)
-{
-	text_put(stdout, path, 0);
-	fputs(": ", stdout);
-	text_put(stdout, fs, 0);
-	printf(", scope %s: %s\n", lease_scope_name(scope),
-	       scope_meaning(scope));
-}
-
 /* Return: an enum status. */
 static int look_at_disk(struct cli *cli, const char *path, json_t *disks)
 {
 	json_t *o = json_object();
-	const char *fs = NULL;
-	int scope = 0, e = json_set_bytes(o, "path", path);
-	int r = glk_disk_scope(cli->context, path, &scope, &fs);
+	const struct glk_disk_reach *reach = NULL;
+	int e = json_set_bytes(o, "path", path);
+	int r = glk_disk_reach(cli->context, path, &reach);
 
 	if (r < 0) {
 		cli_say(glk_context_message(cli->context));
 		e |= json_object_set_new(o, "error",
 					 json_string(status_word(r)));
 	} else {
-		e |= json_set_bytes(o, "fs", fs);
-		e |= json_object_set_new(o, "scope",
-					 json_string(lease_scope_name(scope)));
+		e |= doctor_disk_json(o, reach);
 	}
 	e |= json_array_append_new(disks, o);
 	if (r == 0 && !cli->options.json)
-		print_disk(path, fs, scope);
+		doctor_disk_print(path, reach);
 	return e ? STATUS_INTERNAL : (int)status_of(r);
 }
 

@@ -3,6 +3,7 @@
 
 #include "include/guestlock.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,5 +59,15 @@ void doctor_judge(const struct doctor_facts *facts,
 
 /* Nothing is missing. */
 bool doctor_usable(const struct findings *findings);
+
+/* Why a lease on a disk reaches no further, and how to get more; static, or
+   NULL. */
+const char *doctor_disk_why(const struct glk_disk_reach *reach);
+const char *doctor_disk_mend(const struct glk_disk_reach *reach);
+
+void doctor_disk_print(const char *path, const struct glk_disk_reach *reach);
+
+/* Add "fs", "scope" and the rest to an object. Return: 0 or -1. */
+int doctor_disk_json(json_t *object, const struct glk_disk_reach *reach);
 
 const char *finding_state_name(enum finding_state state);

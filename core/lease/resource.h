@@ -22,7 +22,7 @@ enum res_mode {
 
 enum res_scope {
 	_RES_SCOPE_NONE,
-	RES_SCOPE_NODE,	   /* this device node only */
+	RES_SCOPE_NODE,	   /* this way to the data only */
 	RES_SCOPE_HOST,	   /* every process of this host */
 	RES_SCOPE_SERVER,  /* every client of the file server */
 	RES_SCOPE_CLUSTER, /* every node of the cluster */

@@ -240,8 +240,7 @@ static int do_park(struct take *t, const struct txn_act *act)
 	return 0;
 }
 
-/* The place of one of its descriptors, or NULL if that is not open. */
-static int *open_fd(const struct take *t, uint32_t item, unsigned point)
+int *take_descriptor(const struct take *t, uint32_t item, unsigned point)
 {
 	struct take_slot *slot = &t->slots[item];
 	int *fd;
@@ -259,7 +258,7 @@ static void close_remote(struct take *t, const uint32_t *items, size_t n,
 	size_t k = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int *fd = open_fd(t, items[i], point);
+		int *fd = take_descriptor(t, items[i], point);
 
 		if (fd && take_point(t, items[i], point).remote)
 			t->ops[k++] = (struct op){ .kind = OP_CLOSE,
@@ -280,7 +279,7 @@ static bool close_point(struct take *t, const uint32_t *items, size_t n,
 
 	close_remote(t, items, n, point);
 	for (size_t i = 0; i < n; i++) {
-		int *fd = open_fd(t, items[i], point);
+		int *fd = take_descriptor(t, items[i], point);
 
 		if (fd)
 			t->fds[k++] = TAKE_FD(*fd);

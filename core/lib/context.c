@@ -49,6 +49,7 @@ GLK_EXPORT void glk_context_free(struct glk_context *context)
 	free(context->scratch);
 	free(context->host_dir);
 	policy_done(&context->policy);
+	reach_done(&context->reach);
 	engine_free(context->engine);
 	mounts_free(context->mounts);
 	free(context);

@@ -36,6 +36,7 @@ struct glk_context {
 	struct conflict_list conflicts;
 	struct conflict_list holders; /* what glk_disk_holders() lent out */
 	struct mount_kind last_kind;  /* what glk_disk_scope() lent out */
+	struct glk_disk_reach reach;  /* what glk_disk_reach() lent out */
 	void *scratch;		      /* of one take_disks() */
 	size_t scratch_size;
 };
@@ -97,6 +98,10 @@ void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
 /* policy.c */
 
 void policy_done(struct glk_policy *policy);
+
+/* reach.c */
+
+void reach_done(struct glk_disk_reach *reach);
 
 /* guest.c */
 

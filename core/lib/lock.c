@@ -100,6 +100,23 @@ static int query_apart(const struct round *round)
 	return r;
 }
 
+/* What was lent to the engine and not given back is not ours to close. */
+static void note_lost(const struct round *round)
+{
+	struct take *t = round->t;
+	size_t k = 0;
+
+	for (size_t i = round->first; i < round->first + round->n; i++) {
+		const struct txn_event *e = &t->events[i];
+
+		if (!takes_part(round, e))
+			continue;
+		if (t->ops[k++].fd < 0)
+			*take_descriptor(t, e->item, round->point) = -1;
+		k += asks(round, e->item, false);
+	}
+}
+
 static int lock_point(const struct round *round)
 {
 	struct take *t = round->t;
@@ -111,11 +128,15 @@ static int lock_point(const struct round *round)
 
 		if (!takes_part(round, &t->events[i]))
 			continue;
-		prepare(round, item, &t->ops[k++], OP_LOCK);
+		prepare(round, item, &t->ops[k], OP_LOCK);
+		if (t->ops[k].flags)
+			t->ops[k].flags |= OP_LEND;
+		k++;
 		if (asks(round, item, false))
 			prepare(round, item, &t->ops[k++], OP_QUERY);
 	}
 	r = take_run(t, k);
+	note_lost(round);
 	k = 0;
 	for (size_t i = round->first; i < end && !r; i++) {
 		struct txn_event *e = &t->events[i];

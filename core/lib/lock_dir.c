@@ -378,20 +378,6 @@ void lock_dir_remove(struct glk_context *context,
 		remove_name(context, lease, &names[i]);
 }
 
-static const char *lock_file_error(int error)
-{
-	switch (error) {
-	case -EACCES:
-		return "this user may not make or open it";
-	case -EINVAL:
-		return "not a regular file";
-	case -ETIME:
-		return TEXT_TOO_SLOW;
-	default:
-		return strerror(-error);
-	}
-}
-
 const char *lock_dir_text(const char *path, int error)
 {
 	static _Thread_local char text[2 * PATH_MAX];
@@ -403,7 +389,7 @@ const char *lock_dir_text(const char *path, int error)
 	else if (error == -ENOTDIR)
 		snprintf(text, sizeof(text), "%.*s is no directory", dir, path);
 	else
-		snprintf(text, sizeof(text), "its lock file %s: %s", path,
-			 lock_file_error(error));
+		snprintf(text, sizeof(text), "lock file %s: %s", path,
+			 error == -ETIME ? TEXT_TOO_SLOW : strerror(-error));
 	return quoted(text);
 }

@@ -17,7 +17,8 @@
  *
  * The scope of a type is what its lock method carries, never more (I9). Where
  * a type can be either, as FUSE, the smaller one is claimed: a kernel cannot
- * tell whether the server behind it forwards locks.
+ * tell whether the server behind it forwards locks. A file of an overlay has
+ * locks of its own, apart from those of the layer's file that it is made of.
  */
 
 struct mount_entry {
@@ -26,6 +27,7 @@ struct mount_entry {
 	size_t point_len;
 	uint64_t dev;
 	struct mount_kind kind;
+	char *root, *options; /* of an overlay, else NULL */
 };
 
 struct mounts {
@@ -33,7 +35,7 @@ struct mounts {
 	int fd; /* -1: no /proc, or no descriptor was to be had */
 	bool stale;
 	bool asked; /* the kernel, since mounts_expire() */
-	bool any_remote;
+	bool any_remote, any_scope;
 	struct mount_entry *entries;
 	size_t n, cap;
 };
@@ -68,6 +70,7 @@ static const struct fs_type fs_types[] = {
 	{ "virtiofs", true, RES_SCOPE_HOST, { NULL } },
 	{ "fuse", true, RES_SCOPE_HOST, { NULL } },
 	{ "fuseblk", true, RES_SCOPE_HOST, { NULL } },
+	{ "overlay", false, RES_SCOPE_NODE, { NULL } },
 };
 
 static bool has_option(const char *options, const char *wanted)
@@ -92,6 +95,7 @@ static void kind_of(const char *fs, const char *options,
 	snprintf(kind->fs, sizeof(kind->fs), "%s", fs);
 	kind->remote = false;
 	kind->scope = RES_SCOPE_HOST;
+	kind->option = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(fs_types); i++) {
 		const struct fs_type *t = &fs_types[i];
 
@@ -101,8 +105,10 @@ static void kind_of(const char *fs, const char *options,
 		kind->scope = t->scope;
 		for (size_t o = 0; o < ARRAY_SIZE(t->local_options); o++)
 			if (t->local_options[o] &&
-			    has_option(options, t->local_options[o]))
+			    has_option(options, t->local_options[o])) {
 				kind->scope = RES_SCOPE_HOST;
+				kind->option = t->local_options[o];
+			}
 	}
 }
 
@@ -124,6 +130,14 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
+static void entry_done(struct mount_entry *e)
+{
+	free(e->point);
+	free(e->root);
+	free(e->options);
+	free(e->device);
+}
+
 static int entry_append(struct mounts *m, const struct mount_entry *e)
 {
 	if (m->n == m->cap) {
@@ -139,18 +153,32 @@ static int entry_append(struct mounts *m, const struct mount_entry *e)
 	return 0;
 }
 
+/* Not so the options: there a backslash may be the overlay's own. */
+static int keep_layers(struct mount_entry *e, char *root, const char *options)
+{
+	if (strcmp(e->kind.fs, "overlay"))
+		return 0;
+	unescape(root);
+	e->root = strdup(root);
+	e->options = strdup(options);
+	return e->root && e->options ? 0 : -ENOMEM;
+}
+
 /* "36 35 98:0 /root /point opts … - type source superopts" */
 static int parse_line(struct mounts *m, char *line)
 {
 	struct mount_entry e = {};
-	char *point, *tail, *fs, *source, *options, *save = NULL;
+	char *root, *point, *tail, *fs, *source, *options, *save = NULL;
 	unsigned major, minor;
-	int at = 0;
+	int from = 0, at = 0;
 
-	if (sscanf(line, "%*u %*u %u:%u %*s %n", &major, &minor, &at) < 2 ||
+	if (sscanf(line, "%*u %*u %u:%u %n%*s %n", &major, &minor, &from, &at) <
+		    2 ||
 	    !at)
 		return 0;
+	root = line + from;
 	point = line + at;
+	root[strcspn(root, " ")] = '\0';
 	tail = strstr(point, " - ");
 	if (!tail)
 		return 0;
@@ -167,23 +195,22 @@ static int parse_line(struct mounts *m, char *line)
 	e.point_len = strlen(point);
 	if (source && !strncmp(source, "/dev/", 5))
 		e.device = strdup(source + 5);
-	m->any_remote |= e.kind.remote;
-	if (!e.point || entry_append(m, &e)) {
-		free(e.point);
-		free(e.device);
+	if (!e.point || keep_layers(&e, root, options ? options : "") ||
+	    entry_append(m, &e)) {
+		entry_done(&e);
 		return -ENOMEM;
 	}
+	m->any_remote |= e.kind.remote;
+	m->any_scope |= e.kind.scope != RES_SCOPE_HOST;
 	return 0;
 }
 
 static void clear(struct mounts *m)
 {
-	for (size_t i = 0; i < m->n; i++) {
-		free(m->entries[i].point);
-		free(m->entries[i].device);
-	}
+	for (size_t i = 0; i < m->n; i++)
+		entry_done(&m->entries[i]);
 	m->n = 0;
-	m->any_remote = false;
+	m->any_remote = m->any_scope = false;
 }
 
 static void closep(FILE **f)
@@ -268,6 +295,12 @@ bool mounts_any_remote(struct mounts *m)
 	return m->any_remote;
 }
 
+bool mounts_any_scope(struct mounts *m)
+{
+	refresh(m);
+	return m->any_scope;
+}
+
 static bool is_below(const struct mount_entry *e, const char *path)
 {
 	if (strncmp(path, e->point, e->point_len))
@@ -281,10 +314,43 @@ static void unknown_kind(struct mount_kind *kind)
 	*kind = (struct mount_kind){ .fs = "?", .scope = RES_SCOPE_HOST };
 }
 
+static const struct mount_entry *find(struct mounts *m, const char *path)
+{
+	const struct mount_entry *best = NULL;
+
+	for (size_t i = 0; i < m->n; i++) {
+		const struct mount_entry *e = &m->entries[i];
+
+		/* Of equal points the later one is mounted on top. */
+		if (is_below(e, path) &&
+		    (!best || e->point_len >= best->point_len))
+			best = e;
+	}
+	return best;
+}
+
+bool mounts_find(struct mounts *m, const char *path,
+		 struct mount_place *ret_place)
+{
+	const struct mount_entry *e;
+
+	refresh(m);
+	e = find(m, path);
+	if (!e)
+		return false;
+	*ret_place = (struct mount_place){
+		.kind = e->kind,
+		.point = e->point,
+		.root = e->root ? e->root : "/",
+		.options = e->options ? e->options : "",
+	};
+	return true;
+}
+
 void mounts_by_path(struct mounts *m, const char *path,
 		    struct mount_kind *ret_kind)
 {
-	const struct mount_entry *best = NULL;
+	const struct mount_entry *best;
 	char full[2 * PATH_MAX];
 
 	refresh(m);
@@ -297,14 +363,7 @@ void mounts_by_path(struct mounts *m, const char *path,
 		snprintf(full + len, sizeof(full) - len, "/%s", path);
 		path = full;
 	}
-	for (size_t i = 0; i < m->n; i++) {
-		const struct mount_entry *e = &m->entries[i];
-
-		/* Of equal points the later one is mounted on top. */
-		if (is_below(e, path) &&
-		    (!best || e->point_len >= best->point_len))
-			best = e;
-	}
+	best = find(m, path);
 	if (best)
 		*ret_kind = best->kind;
 	else

@@ -17,7 +17,16 @@ struct mounts;
 struct mount_kind {
 	char fs[32]; /* "ext4", "nfs4", "fuse.sshfs"; "?" if unknown */
 	enum res_scope scope;
-	bool remote; /* use the workers */
+	bool remote;	    /* use the workers */
+	const char *option; /* that keeps locks on this host, or NULL; static */
+};
+
+/* Strings are the table's, valid until the next question. */
+struct mount_place {
+	struct mount_kind kind;
+	const char *point;
+	const char *root;    /* what of the file system is mounted there */
+	const char *options; /* of an overlay's layers; else "" */
 };
 
 /* @table: NULL, or for tests a file in the form of /proc/self/mountinfo, whose
@@ -37,10 +46,17 @@ bool mounts_any_remote(struct mounts *mounts);
    Return: false if nowhere in this namespace. */
 bool mounts_of_device(struct mounts *mounts, uint64_t rdev, const char *name,
 		      char *ret_point, size_t size);
+/* False if every file system of this host has the scope of the host. */
+bool mounts_any_scope(struct mounts *mounts);
 
 /* By the text of the path alone; links in it are not followed. */
 void mounts_by_path(struct mounts *mounts, const char *path,
 		    struct mount_kind *ret_kind);
+
+/* The mount that the text of an absolute path leads to. Return: false if there
+   is none. */
+bool mounts_find(struct mounts *mounts, const char *path,
+		 struct mount_place *ret_place);
 
 /* By st_dev; falls back to the path where the device is not in the table, as
    for btrfs subvolumes. @path may be NULL. */

@@ -6,6 +6,7 @@
 #include "core/base/util.h"
 #include "core/capsule/device.h"
 #include "core/lib/claimed.h"
+#include "core/lib/own.h"
 #include "core/lib/where.h"
 
 #include <fcntl.h>
@@ -133,6 +134,9 @@ static void prepare_open(struct take *t, uint32_t item, struct op *op)
 					   : 0;
 	}
 	op->flags = slot->patient ? OP_REMOTE : take_flags(slot);
+	if (op->flags)
+		op->flags |= OP_IDENTIFY;
+	slot->seen.mode = 0;
 }
 
 /* Where do these lead? What cannot be found out is left to the workers. */
@@ -180,6 +184,8 @@ static size_t take_opened(struct take *t, size_t n)
 			       op->res == -ENOSYS || op->res == -EPERM;
 
 		slot->fd = op->res;
+		if (op->flags & OP_IDENTIFY)
+			slot->seen = op->open.out;
 		if (op->res == -EAGAIN && !slot->patient)
 			slot->patient = true;
 		else if (!refused || !op->open.resolve)
@@ -265,12 +271,9 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
-static void judge_type(struct txn_event *e, const struct op *op,
+static void judge_type(struct txn_event *e, const struct op_stat *st,
 		       const struct take_slot *slot)
 {
-	const struct op_stat *st = &op->stat.out;
-
-	e->res = op->res;
 	if (e->res)
 		return;
 	e->id = (struct res_id){ st->dev, st->ino };
@@ -299,6 +302,26 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	slot->remote = kind.remote;
 }
 
+/* Before anything is locked. */
+static void refuse_weak(struct take *t, size_t first, size_t n)
+{
+	int least = t->context->policy.require_scope;
+
+	for (size_t i = first; least && i < first + n; i++) {
+		struct txn_event *e = &t->events[i];
+		struct mount_kind kind;
+
+		if (e->res || t->slots[e->item].fd < 0)
+			continue;
+		own_reach(t, e->item, e->id, &kind);
+		if ((int)kind.scope >= least)
+			continue;
+		e->res = -EXDEV;
+		if (!t->weak.fs[0])
+			t->weak = kind;
+	}
+}
+
 static void close_failed(struct take *t, size_t first, size_t n)
 {
 	size_t k = 0;
@@ -322,7 +345,7 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct take_slot *slot = &t->slots[acts[i].item];
 
-		if (slot->fd >= 0)
+		if (slot->fd >= 0 && !slot->seen.mode)
 			t->ops[k++] = (struct op){ .kind = OP_STAT,
 						   .flags = take_flags(slot),
 						   .fd = slot->fd };
@@ -334,13 +357,18 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		struct txn_event *e = take_event(t, &acts[i]);
 
 		if (slot->fd >= 0) {
-			const struct op *op = &t->ops[k++];
+			const struct op *op = NULL;
+			const struct op_stat *st = &slot->seen;
 
-			judge_type(e, op, slot);
-			note_kind(t, acts[i].item, op->stat.out.dev);
+			if (!st->mode) {
+				op = &t->ops[k++];
+				st = &op->stat.out;
+				e->res = op->res;
+			}
+			judge_type(e, st, slot);
+			note_kind(t, acts[i].item, st->dev);
 			if (!e->res)
-				e->res = take_points_of(t, acts[i].item,
-							&op->stat.out);
+				e->res = take_points_of(t, acts[i].item, st);
 		} else {
 			/* A socket has no regular file behind it either. */
 			e->res = slot->fd == -ENXIO ? 0 : slot->fd;
@@ -348,8 +376,10 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 	}
 	if (!r)
 		r = take_open_points(t, first, n);
-	if (!r)
+	if (!r) {
+		refuse_weak(t, first, n);
 		close_failed(t, first, n);
+	}
 	return r;
 }
 

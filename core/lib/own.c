@@ -85,28 +85,39 @@ enum txn_holder own_recall(const struct take *t, uint32_t i)
 					 : TXN_HOLDER_SELF_OTHER_MODE;
 }
 
-/* A device is this host's: its node is on whatever file system /dev is. */
-static enum res_scope scope_of(const struct take *t, uint32_t i, unsigned p)
+void own_reach(const struct take *t, uint32_t i, struct res_id id,
+	       struct mount_kind *ret_kind)
 {
-	struct take_point point = take_point(t, i, p);
-	struct mount_kind kind = { .scope = RES_SCOPE_HOST };
-	const struct txn_item *item = txn_item(t->txn, i);
+	const char *path = txn_item(t->txn, i)->path;
+	const struct take_slot *slot = &t->slots[i];
 
-	if ((p || item->type != RES_TYPE_BLOCK) &&
-	    mounts_any_remote(t->context->mounts))
-		mounts_by_dev(t->context->mounts, point.file.dev,
-			      p ? point.path : item->path, &kind);
-	return kind.scope;
+	if (res_id_is_device(id)) {
+		*ret_kind = (struct mount_kind){ .fs = "block device",
+						 .scope = RES_SCOPE_HOST };
+	} else {
+		if (slot->more)
+			id = slot->more->file;
+		mounts_by_dev(t->context->mounts, id.dev, path, ret_kind);
+	}
+	for (unsigned p = 1; p < take_n_points(slot); p++) {
+		struct take_point point = take_point(t, i, p);
+		struct mount_kind kind;
+
+		mounts_by_dev(t->context->mounts, point.file.dev, point.path,
+			      &kind);
+		if (kind.scope > ret_kind->scope)
+			*ret_kind = kind;
+	}
 }
 
-enum res_scope own_scope(const struct take *t, uint32_t i)
+static enum res_scope scope_of(const struct take *t, uint32_t item)
 {
-	enum res_scope best = _RES_SCOPE_NONE;
-	unsigned n = take_n_points(&t->slots[i]);
+	struct mount_kind kind;
 
-	for (unsigned p = 0; p < n; p++)
-		best = MAX(best, scope_of(t, i, p));
-	return best;
+	if (!mounts_any_scope(t->context->mounts))
+		return RES_SCOPE_HOST;
+	own_reach(t, item, txn_item(t->txn, item)->id, &kind);
+	return kind.scope;
 }
 
 struct name_store {
@@ -194,7 +205,7 @@ int own_park(struct take *t)
 		parcels[n] = (struct capsule_parcel){
 			.type = item->type,
 			.mode = item->mode,
-			.scope = own_scope(t, (uint32_t)i),
+			.scope = scope_of(t, (uint32_t)i),
 			.id = item->id,
 			.since = now,
 			.path = item->path,

@@ -19,8 +19,10 @@ enum txn_holder own_recall(const struct take *take, uint32_t item);
 bool own_has(const struct take *take, struct res_id id, enum res_mode mode);
 
 /* How far its lease reaches: as far as that of its lock points that does best,
-   since all of them are locked. */
-enum res_scope own_scope(const struct take *take, uint32_t item);
+   since all of them are locked. @id: of what the disk's own descriptor leads
+   to, unless it has more points. */
+void own_reach(const struct take *take, uint32_t item, struct res_id id,
+	       struct mount_kind *ret_kind);
 
 /* Park every TXN_ITEM_VERIFIED item. Return: as capsule_push(). */
 int own_park(struct take *take);

@@ -155,6 +155,20 @@ static const char *item_text(const struct txn_item *item)
 	}
 }
 
+static int report_weak(struct take *t, const char *path, const char *more)
+{
+	const struct mount_kind *kind = &t->weak;
+	int least = t->context->policy.require_scope;
+
+	return context_fail(t->context, -EXDEV,
+			    "%s: a lease on it has the scope '%s' (%s%s%s), "
+			    "and '%s' is required%s",
+			    quoted(path), res_scope_name(kind->scope), kind->fs,
+			    kind->option ? ", mounted with " : "",
+			    kind->option ? kind->option : "",
+			    res_scope_name((enum res_scope)least), more);
+}
+
 /* About the lock file of a device. */
 static const char *device_text(const struct take_point *point, int error)
 {
@@ -254,6 +268,8 @@ static int report_items(struct take *t)
 	if (failed > 1)
 		snprintf(more, sizeof(more), " (and %zu more)", failed - 1);
 	text = special_text(t, worst);
+	if (item->error == -EXDEV && t->weak.fs[0])
+		return report_weak(t, item->path, more);
 	if (item->error != -EBUSY)
 		return context_fail(t->context, item->error, "%s: %s%s",
 				    quoted(item->path),

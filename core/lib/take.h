@@ -45,6 +45,7 @@ struct take_slot {
 	bool located;	/* where its links lead is known: remote says it */
 	bool patient;	/* somebody has a lease on it (F_SETLEASE): wait */
 	uint8_t blamed; /* the point that was last refused, or that failed */
+	struct op_stat seen;	/* what is open; mode 0: ask */
 	struct take_more *more; /* or NULL; kept until it is opened again */
 };
 
@@ -81,7 +82,8 @@ struct take {
 	struct conflict_list refused; /* of the last inquiry */
 	uint32_t *refused_items;
 	size_t cap_refused;
-	uint64_t search_until; /* of all inquiries */
+	uint64_t search_until;	/* of all inquiries */
+	struct mount_kind weak; /* the first that the policy finds too weak */
 	struct take_lock_dir lock_dirs[3];
 	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
@@ -124,6 +126,10 @@ static inline int take_judge(const struct op *lock)
 	return lock->res == -EAGAIN || lock->res == -EACCES ? TXN_BUSY
 							    : lock->res;
 }
+
+/* acts.c: where one of an item's descriptors is kept, or NULL if it is not
+   open, or there is no such point. */
+int *take_descriptor(const struct take *take, uint32_t item, unsigned point);
 
 /* acts.c: the event that answers an act. */
 struct txn_event *take_event(struct take *take, const struct txn_act *act);

@@ -187,12 +187,17 @@ static void test_a_disk_has_the_scope_of_its_file_system(void **state)
 {
 	struct glk_context *context = open_context();
 	const char *path = test_file("scope", IMAGE_SIZE), *fs = NULL;
+	const struct glk_disk_reach *reach;
 	int scope = 0;
 
 	(void)state;
 	assert_int_equal(glk_disk_scope(context, path, &scope, &fs), 0);
 	assert_int_equal(scope, GLK_SCOPE_HOST);
 	assert_true(fs && *fs);
+	assert_int_equal(glk_disk_reach(context, path, &reach), 0);
+	assert_int_equal(reach->scope, scope);
+	assert_string_equal(reach->fs, fs);
+	assert_memory_equal(reach->mount, path, strlen(reach->mount));
 	scope = -1;
 	assert_int_equal(glk_disk_scope(context, "/nowhere/x", &scope, &fs),
 			 -ENOENT);

@@ -32,20 +32,28 @@ static bool have_uring(void)
 	return !(fd < 0 && (errno == ENOSYS || errno == EPERM));
 }
 
-int test_run(const char *name, const struct CMUnitTest *tests, size_t n,
-	     unsigned needs)
+void test_require(unsigned needs)
 {
-	bug_set_fatal(true);
-	setvbuf(stdout, NULL, _IOLBF, 0);
 	if ((needs & TEST_NEEDS_ROOT) && geteuid() != 0)
 		test_skip("needs root");
 	if ((needs & TEST_NEEDS_URING) && !have_uring())
 		test_skip("needs io_uring");
 	if ((needs & TEST_NEEDS_LOOP) && access("/dev/loop-control", W_OK))
 		test_skip("needs loop devices");
+	if ((needs & TEST_NEEDS_FUSE) &&
+	    (geteuid() != 0 || access("/dev/fuse", R_OK | W_OK)))
+		test_skip("needs /dev/fuse, and root to mount");
 	if ((needs & TEST_NEEDS_KVM_OR_QEMU) &&
 	    access("/usr/bin/qemu-system-x86_64", X_OK))
 		test_skip("needs qemu-system-x86_64");
+}
+
+int test_run(const char *name, const struct CMUnitTest *tests, size_t n,
+	     unsigned needs)
+{
+	bug_set_fatal(true);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	test_require(needs);
 	return _cmocka_run_group_tests(name, tests, n, NULL, NULL) ? 1 : 0;
 }
 

@@ -24,10 +24,14 @@ enum test_needs {
 	TEST_NEEDS_URING = 1 << 1,
 	TEST_NEEDS_KVM_OR_QEMU = 1 << 2,
 	TEST_NEEDS_LOOP = 1 << 3,
+	TEST_NEEDS_FUSE = 1 << 4, /* and root, to mount: tests/lib/slowfs.h */
 };
 
 int test_run(const char *name, const struct CMUnitTest *tests, size_t n,
 	     unsigned needs);
+
+/* What test_run() does at first: exit 77 if something is missing. */
+void test_require(unsigned needs);
 
 #define TEST_MAIN(_tests, _needs)                                              \
 	int main(void)                                                         \

@@ -11,9 +11,9 @@ import resource
 import subprocess
 import unittest
 
-from cli import (Case, COMPLETION, DRIFT, GUESTLOCK, HELD, INTERNAL, ISO,
-                 MISSING, OK, USAGE, UUID, WAIT, flock, forbid, lockable,
-                 peek_capsule)
+from cli import (Case, COMPLETION, DRIFT, flock, forbid, GUESTLOCK, HELD,
+                 INTERNAL, ISO, lockable, MISSING, OK, peek_capsule, ROOT,
+                 USAGE, UUID, WAIT)
 
 
 class Ls(Case):
@@ -259,6 +259,38 @@ class Doctor(Case):
         self.assertIn("%s: %s, scope %s" % (disk, found["fs"],
                                             found["scope"]),
                       self.expect(OK, "doctor", disk).out)
+        self.assertTrue(disk.startswith(found["mount"]))
+        for field in "option", "upper", "lower":
+            self.assertIsNone(found[field])
+
+    @unittest.skipUnless(ROOT, "mounts")
+    def test_an_overlay_is_explained(self):
+        for name in "lower", "upper", "work", "merged":
+            os.mkdir(self.path(name))
+        low = self.image("lower/disk")
+        merged = self.path("merged")
+        options = "lowerdir=%s,upperdir=%s,workdir=%s" % tuple(
+            map(self.path, ("lower", "upper", "work")))
+        subprocess.run(["mount", "-t", "overlay", "overlay", merged,
+                        "-o", options], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", merged], check=True)
+        disk = merged + "/disk"
+        (found,) = self.ask(OK, "doctor", disk)["disks"]
+        self.assertEqual((found["scope"], found["fs"], found["mount"],
+                          found["upper"], found["lower"]),
+                         ("node", "overlay", merged, None, low))
+        self.assertIn("copies it to the upper layer", found["why"])
+        out = self.expect(USAGE, "run", "--require-scope", "host", "--disk",
+                          disk, "true")
+        self.assertIn("scope 'node' (overlay), and 'host' is required",
+                      out.err)
+        guest = self.start("--disk", disk)
+        (lease,) = self.ask(OK, "ls", str(guest.pid))["guests"][0]["leases"]
+        self.assertEqual(lease["scope"], "node")
+        out = self.expect(OK, "doctor", disk).out
+        self.assertIn("upper layer: %s\n" % self.path("upper/disk"), out)
+        self.assertIn("lower layer: %s\n" % low, out)
+        self.assertIn("mend: keep images outside of the overlay", out)
 
     def test_a_missing_path_is_66(self):
         self.assertIn("none", self.expect(MISSING, "doctor",

@@ -181,11 +181,141 @@ static void test_a_dead_file_system_does_not_delay_other_guests(void **state)
 	mix_free(&mix);
 }
 
+#define N_MANY 500
+#define HUNG 333
+
+static struct disks slow_disks(void)
+{
+	struct disks disks = { calloc(N_MANY, sizeof(*disks.items)), N_MANY };
+
+	for (unsigned i = 0; i < N_MANY; i++)
+		disks.items[i].path = strdup(slowfs_path(fs, i));
+	return disks;
+}
+
+static int acquire_some(struct glk_context *context, const struct disks *disks,
+			size_t first, size_t n)
+{
+	struct glk_guest *guest =
+		guest_describe(context, GLK_HOLDER_SELF, NULL, "many");
+	int r;
+
+	MUST_EQUAL(glk_guest_add(guest, disks->items + first, n), 0);
+	r = glk_guest_acquire(guest);
+	glk_guest_free(guest);
+	return r;
+}
+
+static bool all_become_free(const struct disks *disks, size_t but)
+{
+	uint64_t deadline = deadline_in_ms(10000);
+
+	for (size_t i = 0; i < disks->n; i++)
+		while (i != but &&
+		       !test_lockable(disks->items[i].path, F_WRLCK))
+			if (clock_now() > deadline)
+				return false;
+	return true;
+}
+
+/* The prober must not ask for the one that hangs, until it is let go. */
+static void one_of_many_hangs(atomic_bool *hang)
+{
+	struct glk_context *context = guest_context();
+	struct disks disks = slow_disks();
+
+	glk_context_set_timeout(context, 5000);
+	knobs->only = HUNG;
+	knobs->deaf = true;
+	*hang = true;
+	assert_int_equal(acquire_some(context, &disks, 0, N_MANY), -ETIME);
+	assert_non_null(strstr(glk_context_message(context), "disk333: "));
+	assert_true(all_become_free(&disks, HUNG));
+	glk_context_set_timeout(context, 30000);
+	assert_int_equal(acquire_some(context, &disks, 0, HUNG), 0);
+	assert_int_equal(acquire_some(context, &disks, HUNG + 1, 100), 0);
+	slowfs_calm(fs);
+	assert_true(all_become_free(&disks, N_MANY));
+	assert_int_equal(acquire_some(context, &disks, 0, N_MANY), 0);
+	glk_context_free(context);
+	disks_free(&disks);
+}
+
+static void test_one_lock_that_hangs_for_ever_costs_the_others_nothing(void **s)
+{
+	(void)s;
+	one_of_many_hangs(&knobs->hang_lock);
+}
+
+static void test_one_open_that_hangs_for_ever_costs_the_others_nothing(void **s)
+{
+	(void)s;
+	one_of_many_hangs(&knobs->hang_open);
+}
+
+static void refused_with(atomic_int *refuse, int error)
+{
+	struct mix mix = mix_new("refused");
+	struct glk_guest *guest;
+
+	knobs->only = 2;
+	*refuse = error;
+	assert_int_equal(acquire(&mix, &guest), -error);
+	assert_non_null(strstr(glk_context_message(mix.context), "disk2: "));
+	glk_guest_free(guest);
+	check_free_and_usable(&mix);
+	mix_free(&mix);
+}
+
+static void test_what_the_server_refuses_is_said_as_it_says_it(void **state)
+{
+	(void)state;
+	refused_with(&knobs->refuse_open, EACCES);
+	refused_with(&knobs->refuse_open, ESTALE);
+	refused_with(&knobs->refuse_open, EIO);
+	refused_with(&knobs->refuse_lock, ENOLCK);
+	refused_with(&knobs->refuse_lock, EIO);
+}
+
+/* Nobody can be told of it: but whoever asks learns it. */
+static void test_a_lock_that_the_server_has_lost_is_not_held(void **state)
+{
+	struct mix mix = mix_new("lost");
+	const struct glk_guest_info *info;
+	struct glk_guest *guest;
+	int fd;
+
+	(void)state;
+	assert_int_equal(acquire(&mix, &guest), 0);
+	assert_true(slowfs_lose_locks(fs));
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_int_equal(info->n_leases, mix.all.n);
+	for (size_t i = 0; i < info->n_leases; i++) {
+		bool slow = !strncmp(info->leases[i].path, slowfs_dir(fs),
+				     strlen(slowfs_dir(fs)));
+
+		assert_int_equal(info->leases[i].held, !slow);
+		assert_int_equal(test_lockable(info->leases[i].path, F_WRLCK),
+				 slow);
+	}
+	fd = open(slowfs_path(fs, 0), O_RDWR | O_CLOEXEC);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK,
+			       &(struct flock){ .l_type = F_WRLCK,
+						.l_len = 1 }),
+			 0);
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_int_equal(info->n_leases, mix.all.n);
+	close(fd);
+	glk_guest_free(guest);
+	check_free_and_usable(&mix);
+	mix_free(&mix);
+}
+
 static int start_fs(void **state)
 {
 	(void)state;
 	if (!fs) {
-		fs = slowfs_start("slow");
+		fs = slowfs_start(test_file("slow", -1));
 		knobs = slowfs_knobs(fs);
 	}
 	return 0;
@@ -207,14 +337,17 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_a_time_limit_ends_a_call_that_hangs_in_a_lock),
 	TEST(test_a_time_limit_ends_a_call_that_hangs_in_an_open),
 	TEST(test_a_dead_file_system_does_not_delay_other_guests),
+	TEST(test_one_lock_that_hangs_for_ever_costs_the_others_nothing),
+	TEST(test_one_open_that_hangs_for_ever_costs_the_others_nothing),
+	TEST(test_what_the_server_refuses_is_said_as_it_says_it),
+	TEST(test_a_lock_that_the_server_has_lost_is_not_held),
 };
 
 int main(void)
 {
 	int r;
 
-	slowfs_need();
-	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
+	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_FUSE);
 	slowfs_stop(fs);
 	return r;
 }

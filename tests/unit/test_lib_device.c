@@ -25,8 +25,8 @@ static int loop;
 
 static int ending_claim = -1;
 
-/* The linker sends the library's engine_run() here (--wrap), so that a claim can
-   end once it has refused somebody. */
+/* The linker sends the library's engine_run() here (--wrap), so that a claim
+   can end once it has refused somebody. */
 int __real_engine_run(struct engine *engine, struct op *ops, size_t n,
 		      uint64_t deadline);
 int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,

@@ -18,6 +18,8 @@ static const char table[] =
 	"26 21 0:34 / /srv/ssh rw - fuse.sshfs a:/ rw,user_id=0\n"
 	"27 21 0:35 / /srv/nfs/over rw - tmpfs tmpfs rw\n"
 	"broken line\n"
+	"29 21 0:37 /in /srv/over rw - overlay o "
+	"rw,lowerdir=/a:/b\\0401,upperdir=/c,workdir=/d\n"
 	"28 21 0:36 / /srv/lustre rw,flock - lustre l:/ rw,localflock\n";
 
 static struct mounts *read_table(const char *text)
@@ -50,11 +52,13 @@ static void a_path_gets_the_scope_of_the_longest_mount_point(void **state)
 		{ "/srv/ceph/a", "ceph", RES_SCOPE_CLUSTER, true },
 		{ "/srv/ssh/a", "fuse.sshfs", RES_SCOPE_HOST, true },
 		{ "/srv/lustre/a", "lustre", RES_SCOPE_HOST, true },
+		{ "/srv/over/a", "overlay", RES_SCOPE_NODE, false },
 	};
 	struct mounts *mounts = read_table(table);
 
 	(void)state;
 	assert_true(mounts_any_remote(mounts));
+	assert_true(mounts_any_scope(mounts));
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct mount_kind kind;
 
@@ -63,6 +67,47 @@ static void a_path_gets_the_scope_of_the_longest_mount_point(void **state)
 		assert_int_equal(kind.scope, cases[i].scope);
 		assert_int_equal(kind.remote, cases[i].remote);
 	}
+	mounts_free(mounts);
+}
+
+static void an_option_that_keeps_locks_here_is_named(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "/srv/nfs/a", NULL },
+		{ "/srv/local/a", "local_lock=posix" },
+		{ "/srv/with space/a", "nolock" },
+		{ "/srv/lustre/a", "localflock" },
+		{ "/srv/ceph/a", NULL },
+	};
+	struct mounts *mounts = read_table(table);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct mount_kind kind;
+
+		mounts_by_path(mounts, cases[i][0], &kind);
+		if (cases[i][1])
+			assert_string_equal(kind.option, cases[i][1]);
+		else
+			assert_null(kind.option);
+	}
+	mounts_free(mounts);
+}
+
+static void a_mount_is_told_with_an_overlays_layers(void **state)
+{
+	struct mounts *mounts = read_table(table);
+	struct mount_place place;
+
+	(void)state;
+	assert_true(mounts_find(mounts, "/srv/over/x", &place));
+	assert_string_equal(place.point, "/srv/over");
+	assert_string_equal(place.root, "/in");
+	assert_string_equal(place.options, "rw,lowerdir=/a:/b\\0401,"
+					   "upperdir=/c,workdir=/d");
+	assert_true(mounts_find(mounts, "/srv/with space/x", &place));
+	assert_string_equal(place.point, "/srv/with space");
+	assert_string_equal(place.options, "");
 	mounts_free(mounts);
 }
 
@@ -89,6 +134,7 @@ static void a_host_without_remote_mounts_says_so(void **state)
 
 	(void)state;
 	assert_false(mounts_any_remote(mounts));
+	assert_false(mounts_any_scope(mounts));
 	mounts_free(mounts);
 }
 
@@ -136,6 +182,8 @@ static void a_mounted_device_is_found_by_number_or_by_name(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_mounted_device_is_found_by_number_or_by_name),
 	cmocka_unit_test(a_path_gets_the_scope_of_the_longest_mount_point),
+	cmocka_unit_test(an_option_that_keeps_locks_here_is_named),
+	cmocka_unit_test(a_mount_is_told_with_an_overlays_layers),
 	cmocka_unit_test(a_device_is_asked_before_the_path),
 	cmocka_unit_test(a_host_without_remote_mounts_says_so),
 	cmocka_unit_test(the_table_of_this_host_can_be_read),

@@ -129,6 +129,29 @@ ON_EACH(every_operation_works_remotely)
 	close(dir);
 }
 
+/* Without asking the server, which would not answer. */
+ON_EACH(an_open_can_tell_what_it_has_opened)
+{
+	struct stat st;
+
+	ops[0] = remote_open(14);
+	ops[1] = remote(op_open(AT_FDCWD, slowfs_dir(fs), O_RDONLY));
+	ops[2] = remote_open(15);
+	ops[0].flags |= OP_IDENTIFY;
+	ops[1].flags |= OP_IDENTIFY;
+	knobs->hang_stat = true;
+	run(engine, ops, 3);
+	knobs->hang_stat = false;
+	assert_int_equal(fstat(ops[0].res, &st), 0);
+	assert_int_equal(ops[0].open.out.dev, st.st_dev);
+	assert_int_equal(ops[0].open.out.ino, st.st_ino);
+	assert_true(S_ISREG(ops[0].open.out.mode));
+	assert_true(S_ISDIR(ops[1].open.out.mode));
+	assert_int_equal(ops[2].open.out.mode, 0);
+	for (int i = 0; i < 3; i++)
+		close(ops[i].res);
+}
+
 /* On any file: what is marked as remote is a worker's. */
 ON_EACH(a_worker_reads_and_writes_a_copy)
 {
@@ -393,6 +416,69 @@ ON_EACH(a_remote_wait_is_stopped)
 	give_up_wait(engine, false);
 }
 
+static struct op lent_lock(int fd)
+{
+	struct op op = remote(op_lock(OP_LOCK, fd, F_WRLCK, 0));
+
+	op.flags |= OP_LEND;
+	return op;
+}
+
+ON_EACH(a_descriptor_that_was_lent_is_not_duplicated)
+{
+	int fd = must_open(slowfs_path(fs, 12), O_RDWR);
+	unsigned flushes = knobs->flushes;
+
+	ops[0] = lent_lock(fd);
+	run(engine, ops, 1);
+	assert_int_equal(ops[0].res, 0);
+	assert_int_equal(ops[0].fd, fd);
+	assert_int_equal(knobs->flushes, flushes);
+	assert_false(test_lockable(slowfs_path(fs, 12), F_RDLCK));
+	close(fd);
+	assert_true(becomes_free(12));
+}
+
+/* One that was never begun is still the caller's. */
+ON_EACH(a_descriptor_that_was_lent_and_abandoned_is_the_engines)
+{
+	unsigned releases = knobs->releases;
+	int fds[MANY];
+
+	for (unsigned i = 0; i < MANY; i++) {
+		fds[i] = must_open(slowfs_path(fs, 20 + i), O_RDWR);
+		ops[i] = lent_lock(fds[i]);
+	}
+	knobs->hang_lock = knobs->deaf = true;
+	cancel_when(engine, MANY, &knobs->locks, knobs->locks + 64);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(ops[i].res, -ECANCELED);
+		assert_int_equal(ops[i].fd, i < 64 ? -1 : fds[i]);
+		assert_int_equal(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
+	}
+	slowfs_calm(fs);
+	assert_true(slowfs_await(&knobs->releases, releases + 64));
+	for (unsigned i = 64; i < MANY; i++)
+		close(fds[i]);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_true(becomes_free(20 + i));
+}
+
+ON_EACH(a_wait_that_was_lent_and_stopped_leaves_nothing)
+{
+	int a = must_open(slowfs_path(fs, 13), O_RDWR);
+	int b = must_open(slowfs_path(fs, 13), O_RDWR);
+
+	must_lock(a, F_WRLCK, 0);
+	ops[0] = lent_lock(b);
+	ops[0].flags |= OP_WAIT;
+	cancel_when(engine, 1, &knobs->locks, knobs->locks + 1);
+	assert_int_equal(ops[0].res, -ECANCELED);
+	assert_int_equal(ops[0].fd, -1);
+	close(a);
+	assert_true(becomes_free(13));
+}
+
 ON_EACH(a_remote_wait_that_cannot_be_stopped_is_abandoned)
 {
 	give_up_wait(engine, true);
@@ -551,6 +637,7 @@ ON_EACH(a_full_descriptor_table_fails_only_what_needs_one)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(every_operation_works_remotely),
+	cmocka_unit_test(an_open_can_tell_what_it_has_opened),
 	cmocka_unit_test(a_worker_reads_and_writes_a_copy),
 	cmocka_unit_test(remote_errors_are_each_their_own),
 	cmocka_unit_test(there_are_no_more_workers_than_configured),
@@ -575,6 +662,10 @@ static const struct CMUnitTest lock_tests[] = {
 	cmocka_unit_test(two_hundred_opens_and_locks_overlap),
 	cmocka_unit_test(an_abandoned_lock_is_dropped_when_it_comes),
 	cmocka_unit_test(the_callers_descriptor_is_not_touched_any_more),
+	cmocka_unit_test(a_descriptor_that_was_lent_is_not_duplicated),
+	cmocka_unit_test(
+		a_descriptor_that_was_lent_and_abandoned_is_the_engines),
+	cmocka_unit_test(a_wait_that_was_lent_and_stopped_leaves_nothing),
 	cmocka_unit_test(a_remote_wait_is_stopped),
 	cmocka_unit_test(a_remote_wait_that_cannot_be_stopped_is_abandoned),
 	cmocka_unit_test(a_remote_wait_is_granted),
@@ -585,13 +676,13 @@ int main(void)
 	int r;
 
 	spare_valgrind();
-	slowfs_need();
-	fs = slowfs_start("slow");
+	test_require(TEST_NEEDS_FUSE);
+	fs = slowfs_start(test_file("slow", -1));
 	knobs = slowfs_knobs(fs);
-	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_ROOT);
+	r = test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_FUSE);
 	if (!under_valgrind())
 		r |= test_run("locks", lock_tests, ARRAY_SIZE(lock_tests),
-			      TEST_NEEDS_ROOT);
+			      TEST_NEEDS_FUSE);
 	slowfs_stop(fs);
 	return r;
 }
