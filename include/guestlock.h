@@ -64,7 +64,8 @@
  *
  * WAITS. No call waits longer than the context's time limit, 10 s unless
  * glk_context_set_timeout() says otherwise. A refusal does not wait at all,
- * except up to 300 ms for a holder that is just dying.
+ * except up to 300 ms for a holder that is just dying; or as long as
+ * glk_policy.wait_ms says, besides.
  */
 
 #include <stddef.h>
@@ -210,6 +211,9 @@ struct glk_lease_info {
 	uint64_t dev, ino; /* of the file; of a block device its number, as
 			      stat(2) st_rdev, and disk sequence number */
 	uint64_t since; /* CLOCK_REALTIME, ns */
+	int unlinked;	/* 1 if a lock file that stands for it (struct
+			   glk_policy) was removed: who makes that file anew
+			   is not excluded by it */
 };
 
 /* Since: 0.1 */
@@ -297,9 +301,7 @@ enum glk_policy_flags {
  * @flags:		enum glk_policy_flags
  * @wait_ms:		how long to wait for disks that others hold. Beside the
  *			time limit of glk_context_set_timeout(), which holds for
- *			all else. Nobody waits for a disk with another one in
- *			his hands that comes later in the order of all disks, so
- *			two guests cannot wait for each other.
+ *			all else. See below.
  * @lock_dir:		beside the disk itself, lock a file of this directory,
  *			whose name is the SHA-256 of the path; or NULL
  * @lvm_lock_dir:	likewise for logical volumes, by their UUID
@@ -311,6 +313,17 @@ enum glk_policy_flags {
  * than a shared file system is locked for all of them. As for virtlockd, a
  * logical volume or SCSI disk is locked in its own kind of directory if that is
  * set, else in @lock_dir. They must exist.
+ *
+ * WAITING. Nobody waits for a disk with another one in his hands that comes
+ * later in the order of all disks, so calls that want each other's disks do not
+ * wait for each other; but a guest that attaches a disk keeps those that it has
+ * from before, and two of them may wait for each other until their time is
+ * over. It is not fair: who waited longest is not served first, and whoever
+ * asks at the right moment is served before all who wait. A lock is had as soon
+ * as its holder lets go. A shared disk that is being handed over, and a disk
+ * that a destination of a migration may not claim yet, are tried every 50 ms
+ * instead, as are locks of some kinds of disk, and where no thread can be had.
+ * When the time is over, the call is refused as without waiting.
  *
  * Since: 0.1
  */
@@ -338,6 +351,22 @@ int glk_context_set_policy(struct glk_context *context,
 
 /* As it was set; valid until it is set again. Since: 0.1 */
 const struct glk_policy *glk_context_policy(const struct glk_context *context);
+
+/* What is to be known of a wait; see glk_context_on_wait(). */
+typedef void glk_wait_fn(void *arg, const struct glk_conflict *conflict);
+
+/**
+ * glk_context_on_wait() - be told what later calls on this context wait for
+ * @fn:		called by the thread of the call, once it has waited for a disk
+ *		for a while, with each holder that can be found, or with one of
+ *		GLK_CONFLICT_UNKNOWN. It must not call anything with the context
+ *		but glk_context_cancel(). NULL for none.
+ * @arg:	passed to @fn
+ *
+ * For a message: a disk that is free within 0.2 s is not told of. Since: 0.1
+ */
+void glk_context_on_wait(struct glk_context *context, glk_wait_fn *fn,
+			 void *arg);
 
 /* Make the running, or else the next, call return -ECANCELED. Since: 0.1 */
 void glk_context_cancel(struct glk_context *context);
@@ -654,6 +683,8 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
  * Opens the file for reading and takes no lock. Every holder that can be found
  * is named, several if it is shared; mode is the mode that it is held in. If it
  * is held, and none can be found, one of GLK_CONFLICT_UNKNOWN stands for all.
+ * With lock directories set (struct glk_policy), those are named, too, who hold
+ * just its lock file: a virtlockd, or another host by what it wrote there.
  *
  * Return: 0; -EISDIR; -EOPNOTSUPP for what is neither, which is not opened
  * then; -ETIME; or as open(2). Since: 0.1

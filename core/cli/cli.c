@@ -51,6 +51,8 @@ static int open_context(struct cli *cli)
 	if (r < 0)
 		return cli_fail_at(cli, r, "the lock engine");
 	r = glk_context_set_policy(cli->context, &cli->options.policy);
+	if (cli->options.policy.wait_ms && !cli->options.quiet)
+		glk_context_on_wait(cli->context, cli_note_wait, NULL);
 	return r < 0 ? cli_fail_context(cli, r) : STATUS_OK;
 }
 

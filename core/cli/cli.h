@@ -81,6 +81,9 @@ int cli_fail_context(const struct cli *cli, int err);
 /* A remark on stderr, unless --quiet. Escapes @subject; NULL for none. */
 void cli_note(const struct cli *cli, const char *subject, const char *text);
 
+/* For glk_context_on_wait(): a remark on stderr. */
+void cli_note_wait(void *arg, const struct glk_conflict *conflict);
+
 /* A note that @denied guests were left out, if any were. */
 void cli_note_denied(const struct cli *cli, size_t denied);
 

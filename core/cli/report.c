@@ -106,11 +106,11 @@ void cli_put_holder(FILE *f, const struct glk_conflict *c)
 
 /* Who wants to share is refused for an exclusive lock only; who wants it alone
    is refused for either, and is not told which. */
-static void say_conflict(const struct glk_conflict *c)
+static void say_conflict(const struct glk_conflict *c, const char *before)
 {
 	fputs("guestlock: ", stderr);
 	text_put(stderr, c->path, 0);
-	fputs(": ", stderr);
+	fprintf(stderr, ": %s", before);
 	if (!*c->how)
 		fprintf(stderr, "held %sby ",
 			c->mode == GLK_MODE_SHARED ? "exclusively " : "");
@@ -134,7 +134,7 @@ static int refuse(const struct cli *cli, const struct glk_conflict *conflicts,
 		cli_say(message);
 
 	for (size_t i = 0; i < n; i++)
-		say_conflict(&conflicts[i]);
+		say_conflict(&conflicts[i], "");
 	if (!cli->options.json)
 		return STATUS_HELD;
 	o = error_object(-EBUSY);
@@ -182,6 +182,12 @@ void cli_note(const struct cli *cli, const char *subject, const char *text)
 	}
 	text_put(stderr, text, TEXT_MESSAGE);
 	fputc('\n', stderr);
+}
+
+void cli_note_wait(void *arg, const struct glk_conflict *conflict)
+{
+	(void)arg;
+	say_conflict(conflict, "waiting: ");
 }
 
 void cli_note_denied(const struct cli *cli, size_t denied)

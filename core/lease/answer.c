@@ -30,6 +30,11 @@ static bool event_makes_sense(const struct txn_event *event)
 	switch (event->what) {
 	case TXN_DO_LOCK:
 		return event->res <= 0 || event->res == TXN_BUSY;
+	case TXN_DO_WAIT:
+		return event->res <= 0 || event->res == TXN_BUSY ||
+		       event->res == TXN_AGAIN || event->res == TXN_LATE;
+	case TXN_DO_REST:
+		return event->res <= 0 || event->res == TXN_LATE;
 	case TXN_DO_VERIFY:
 		return event->res <= 0 || event->res == TXN_REPLACED;
 	case TXN_DO_INQUIRE:
@@ -41,12 +46,18 @@ static bool event_makes_sense(const struct txn_event *event)
 	}
 }
 
+static bool is_for_all(enum txn_do what)
+{
+	return what == TXN_DO_PAUSE || what == TXN_DO_REST ||
+	       what == TXN_DO_PARK;
+}
+
 /* Does it answer an act that no event of this step has answered yet? */
 static bool event_is_wanted(struct txn *txn, const struct txn_event *event)
 {
 	uint32_t *seen;
 
-	if (event->what == TXN_DO_PAUSE || event->what == TXN_DO_PARK) {
+	if (is_for_all(event->what)) {
 		if (event->item || event->what != txn->asked)
 			return false;
 		seen = &txn->asked_seen;
@@ -90,7 +101,7 @@ static void take_open(struct items *items, struct slot *slot,
 static void take_holder(struct items *items, struct slot *slot,
 			const struct txn_event *event)
 {
-	slot->recalled = event->what == TXN_DO_RECALL;
+	slot->recalled = slot->item.state == TXN_ITEM_LOCKED;
 	switch (event->holder) {
 	case TXN_HOLDER_LIVE:
 		items_fail(items, slot, -EBUSY);
@@ -120,9 +131,27 @@ static void take_verify(struct txn *txn, struct slot *slot, int res)
 static void take_all(struct txn *txn, const struct txn_event *event)
 {
 	txn->asked = _TXN_DO_NONE;
-	txn->error = event->res;
+	if (event->res == TXN_LATE)
+		txn->late = true;
+	else
+		txn->error = event->res;
 	if (event->what == TXN_DO_PAUSE)
-		txn->waited_ms += txn->delay_ms;
+		txn->paused_ms += txn->delay_ms;
+}
+
+/* Files that were replaced while somebody else had them do not count. */
+static void take_wait(struct txn *txn, struct slot *slot, int res)
+{
+	txn->rest = res == TXN_BUSY;
+	txn->late = res == TXN_LATE;
+	if (res) {
+		items_reopen(&txn->items, slot);
+		return;
+	}
+	txn->first = UINT32_MAX;
+	txn->delay_ms = 0;
+	txn->reopens = 0;
+	items_move(&txn->items, slot, TXN_ITEM_LOCKED);
 }
 
 static void take_item(struct txn *txn, struct slot *slot,
@@ -140,6 +169,10 @@ static void take_item(struct txn *txn, struct slot *slot,
 	else if (event->what == TXN_DO_LOCK)
 		items_move(items, slot,
 			   event->res ? TXN_ITEM_BUSY : TXN_ITEM_LOCKED);
+	else if (event->what == TXN_DO_WAIT)
+		take_wait(txn, slot, event->res);
+	else if (event->what == TXN_DO_UNLOCK)
+		items_unlocked(items, slot);
 	else if (event->what == TXN_DO_VERIFY)
 		take_verify(txn, slot, event->res);
 	else
@@ -148,7 +181,7 @@ static void take_item(struct txn *txn, struct slot *slot,
 
 void answer_take(struct txn *txn, const struct txn_event *event)
 {
-	if (event->what == TXN_DO_PAUSE || event->what == TXN_DO_PARK)
+	if (is_for_all(event->what))
 		take_all(txn, event);
 	else
 		take_item(txn, &txn->items.slots[event->item], event);

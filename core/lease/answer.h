@@ -13,11 +13,15 @@ struct txn {
 	struct items items;
 	struct txn_act *acts; /* what is asked now; room for all items and 1 */
 	size_t n_acts;
-	enum txn_do asked; /* PAUSE or PARK, which concern no single item */
+	enum txn_do asked; /* PAUSE, REST, PARK, which concern no single item */
 	uint32_t asked_seen;
 	uint32_t step; /* mark of the events of one step */
-	uint32_t waited_ms, delay_ms;
+	uint32_t paused_ms, delay_ms;
 	unsigned reopens;
+	/* Of waiting. */
+	uint32_t first; /* the item that is waited for, or UINT32_MAX */
+	bool rest;	/* it has no lock that can be waited for */
+	bool late;	/* wait no more */
 	int error;
 };
 

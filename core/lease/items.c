@@ -13,8 +13,10 @@
  * counters. A move costs two array accesses and three tests.
  *
  * Duplicates are found with one open-addressing table of indices, at most half
- * full, filled anew for each round of opens: first with what is verified
- * already (only after a file was replaced), then with what was just opened.
+ * full, filled anew for each round of opens: first with what is locked already
+ * (only if a file is opened again), then with what is merely open. What was a
+ * duplicate then is judged anew: the other one may have let go of its lock, and
+ * of two files each other's duplicate nobody would lock any.
  */
 #define FREE_ENTRY UINT32_MAX
 #define FIRST_CAP 8 /* of a size that malloc(3) has at hand */
@@ -112,6 +114,60 @@ void items_spare(struct items *items, struct slot *slot, uint32_t same_as)
 		items_move(items, slot, TXN_ITEM_OPEN);
 }
 
+uint32_t items_first_busy(const struct items *items)
+{
+	uint32_t first = UINT32_MAX;
+
+	for (uint32_t i = 0; i < items->n; i++) {
+		const struct txn_item *item = &items->slots[i].item;
+
+		if (item->state == TXN_ITEM_BUSY &&
+		    (first == UINT32_MAX ||
+		     res_id_before(item->id, items->slots[first].item.id)))
+			first = i;
+	}
+	return first;
+}
+
+void items_wait_for(struct items *items, uint32_t first)
+{
+	for (uint32_t i = 0; i < items->n; i++)
+		if (i != first && items->slots[i].item.state == TXN_ITEM_BUSY)
+			items_move(items, &items->slots[i], TXN_ITEM_OPEN);
+}
+
+static bool slot_is_locked(const struct slot *slot)
+{
+	return slot->item.state == TXN_ITEM_LOCKED ||
+	       slot->item.state == TXN_ITEM_VERIFIED;
+}
+
+bool items_locked_before(const struct items *items, uint32_t first)
+{
+	struct res_id id = items->slots[first].item.id;
+
+	for (size_t i = 0; i < items->n; i++)
+		if (slot_is_locked(&items->slots[i]) &&
+		    !res_id_before(items->slots[i].item.id, id))
+			return false;
+	return true;
+}
+
+bool items_want_lock(const struct items *items)
+{
+	for (size_t i = 0; i < items->n; i++)
+		if (items->slots[i].item.state == TXN_ITEM_OPEN &&
+		    !slot_is_spare(&items->slots[i]))
+			return true;
+	return false;
+}
+
+void items_unlocked(struct items *items, struct slot *slot)
+{
+	slot->recalled = slot_is_spare(slot);
+	items_move(items, slot, TXN_ITEM_OPEN);
+}
+
 void items_reopen(struct items *items, struct slot *slot)
 {
 	slot->goal = TXN_ITEM_NEW;
@@ -175,13 +231,21 @@ void items_merge(struct items *items)
 	if (!items->count[TXN_ITEM_OPEN])
 		return;
 	memset(items->table, 0xff, items->table_size * sizeof(*items->table));
-	for (uint32_t i = 0; items->count[TXN_ITEM_VERIFIED] && i < items->n;
-	     i++)
-		if (items->slots[i].item.state == TXN_ITEM_VERIFIED)
-			items_first(items, i);
-	for (uint32_t i = 0; i < items->n; i++)
-		if (items->slots[i].item.state == TXN_ITEM_OPEN)
-			items_merge_one(items, i);
+	if (items->count[TXN_ITEM_OPEN] < items->n)
+		for (uint32_t i = 0; i < items->n; i++)
+			if (slot_is_locked(&items->slots[i]))
+				items_first(items, i);
+	for (uint32_t i = 0; i < items->n; i++) {
+		struct slot *slot = &items->slots[i];
+
+		if (slot->item.state != TXN_ITEM_OPEN)
+			continue;
+		if (slot->item.same_as != UINT32_MAX) {
+			slot->goal = TXN_ITEM_UNDONE;
+			slot->item.same_as = UINT32_MAX;
+		}
+		items_merge_one(items, i);
+	}
 }
 
 static bool slot_is_replaced(const struct slot *slot)
@@ -192,17 +256,18 @@ static bool slot_is_replaced(const struct slot *slot)
 
 void items_shed(struct items *items)
 {
+	bool all = !items->count[TXN_ITEM_CLOSING];
+
 	for (size_t i = 0; i < items->n; i++) {
 		struct slot *slot = &items->slots[i];
 		uint32_t same_as = slot->item.same_as;
 
-		if (!slot_is_spare(slot) ||
-		    slot->item.state == TXN_ITEM_ALREADY)
+		if (!slot_is_spare(slot))
 			continue;
 		if (same_as != UINT32_MAX &&
 		    slot_is_replaced(&items->slots[same_as]))
 			items_reopen(items, slot);
-		else
+		else if (all)
 			items_move(items, slot, TXN_ITEM_CLOSING);
 	}
 }

@@ -55,6 +55,21 @@ static inline bool slot_is_spare(const struct slot *slot)
 	return slot->goal == TXN_ITEM_ALREADY;
 }
 
+/* The first of the busy items in the order of waiting, or UINT32_MAX. */
+uint32_t items_first_busy(const struct items *items);
+
+/* Every other one that is busy is as good as not tried. */
+void items_wait_for(struct items *items, uint32_t first);
+
+/* Does every lock that is held come before this item's in that order? */
+bool items_locked_before(const struct items *items, uint32_t first);
+
+/* Is any item yet to be locked? */
+bool items_want_lock(const struct items *items);
+
+/* An UNLOCK was answered: it is open, and nothing more is known of it. */
+void items_unlocked(struct items *items, struct slot *slot);
+
 /* Close it and open it again. */
 void items_reopen(struct items *items, struct slot *slot);
 
@@ -62,14 +77,15 @@ void items_reopen(struct items *items, struct slot *slot);
 void items_closed(struct items *items, struct slot *slot);
 
 /*
- * Of newly opened items that are the same file, or the same as an item that is
- * verified, all but the first need no lock; or they fail, if the modes differ.
+ * Of open items that are the same file, or the same as an item that is locked,
+ * all but the first need no lock; or they fail, if the modes differ.
  */
 void items_merge(struct items *items);
 
 /*
  * After verification: a duplicate is as good as the item that it duplicates.
- * Let go of every item that is not needed.
+ * Let go of every item that is not needed; but once files are to be opened
+ * again, of those alone, since what is locked may yet be given back.
  */
 void items_shed(struct items *items);
 

@@ -84,6 +84,16 @@ static inline bool res_id_equal(struct res_id a, struct res_id b)
 	return a.dev == b.dev && a.ino == b.ino;
 }
 
+/*
+ * The order in which guests wait for disks. Two hosts must agree on it: they
+ * give a shared file system different device numbers, but its files the same
+ * inode numbers, so these come first.
+ */
+static inline bool res_id_before(struct res_id a, struct res_id b)
+{
+	return a.ino != b.ino ? a.ino < b.ino : a.dev < b.dev;
+}
+
 /* Static strings; "?" for a number that is no such thing. */
 const char *res_type_name(enum res_type type);
 const char *res_mode_name(enum res_mode mode);

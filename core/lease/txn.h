@@ -31,6 +31,13 @@ enum txn_do {
 	TXN_DO_INQUIRE, /* who holds it? an enum txn_holder */
 	TXN_DO_RECALL,	/* does this guest hold it already? txn_holder */
 	TXN_DO_PAUSE,	/* come back after delay_ms; item is 0 */
+	TXN_DO_UNLOCK,	/* drop the lock, keep the file open */
+	TXN_DO_WAIT,	/* LOCK, but wait for it as long as there is time, and
+			   no more than a while at once. Unless it is granted
+			   the descriptor is used up, and closed next: a lock
+			   that comes too late must be nobody's */
+	TXN_DO_REST,	/* come back after delay_ms, which counts as waiting;
+			   nothing is locked meanwhile; item is 0 */
 	TXN_DO_PARK,	/* park every TXN_ITEM_VERIFIED item, or with an error
 			   none; there may be none; item is 0 */
 	TXN_DO_CLOSE,	/* close the item's descriptor, if it has one; its lock,
@@ -46,8 +53,12 @@ struct txn_act {
 
 /* How an act ended, beside 0 (done) and negative errno (unexpected). */
 enum {
-	TXN_BUSY = 1,	  /* LOCK: somebody else has it, or hands it over */
+	TXN_BUSY = 1,	  /* LOCK: somebody else has it, or hands it over;
+			     WAIT: but there is no lock that could be waited
+			     for, so try again later */
 	TXN_REPLACED = 2, /* VERIFY: the path names another inode by now */
+	TXN_AGAIN = 3,	  /* WAIT: not granted for a while: look anew */
+	TXN_LATE = 4,	  /* WAIT, REST: the time for waiting is over */
 };
 
 enum txn_holder {
@@ -68,6 +79,8 @@ struct txn_event {
 };
 
 /*
+ *                           .-----------------+-----------.
+ *                           v                 |           |
  *  NEW --> OPENING --> OPEN --> LOCKING --> LOCKED --> VERIFIED --> HELD
  *   ^       |  |       |  ^      |  |^        |           |
  *   |       |  |       |  |      |  v|        |           |
@@ -81,9 +94,11 @@ struct txn_event {
  *   `----------------------------'
  *
  * Beside that NEW becomes UNDONE if nothing was begun. CLOSING ends in NEW if
- * the file was replaced and is opened again. BUSY becomes OPEN if it is this
- * guest that has the lock: like a duplicate it is then verified without a lock
- * of its own, and closed.
+ * the file was replaced, or waited for in vain, and is opened again. BUSY
+ * becomes OPEN if it is this guest that has the lock: like a duplicate it is
+ * then verified without a lock of its own, and closed; or if another item is
+ * waited for first. So does what is LOCKED or VERIFIED, when it must not be
+ * held meanwhile. What is waited for is LOCKING.
  */
 enum txn_item_state {
 	TXN_ITEM_NEW,
@@ -129,6 +144,8 @@ enum txn_outcome {
 struct txn_config {
 	bool guest_runs;   /* an adopted guest: shared items need a RECALL */
 	uint32_t grace_ms; /* how long a fading holder may take; 0: none */
+	bool wait;	   /* for living holders: until a WAIT or REST is
+			      answered with TXN_LATE */
 };
 
 int txn_new(const struct txn_config *config, struct txn **ret_txn);

@@ -12,18 +12,27 @@
  *
  *                           .-----------------------------------.
  *                           v                                   |
- *   PLAN -------------> OPENING                                 |
- *                           |                                   |
- *                           v    all locked                     |
- *              .------> LOCKING -----------.                    |
- *              |            | busy         |                    |
- *              |            v     settled  v      replaced      |
- *   PAUSING <--+------ INQUIRING ----> VERIFYING ----------> SHEDDING
- *      |       |      fading               |                    |
- *      `-------'                           v                    |
- *   HELD <----------------------------- PARKING <---------------'
+ *   PLAN -------------> OPENING <----------------.              |
+ *                           |                    |              |
+ *                           v    all locked      |              |
+ *              .------> LOCKING -----------.     |              |
+ *              |            | busy         |     |              |
+ *              |            v     settled  v     |  replaced    |
+ *   PAUSING <--+------ INQUIRING ----> VERIFYING-+---------> SHEDDING
+ *      |       |    fading  | held         |     |              |
+ *      `-------'            |              v     |              |
+ *   HELD <------------------+----------- PARKING-+--------------'
+ *                           v                    |
+ *           WAITING <--> YIELDING ---------------+
+ *              |            |                    |
+ *              v            `-----> RESTING -----'
+ *           LOCKING
  *
  *   any but the last -- failed --> UNDOING --> REFUSED or FAILED
+ *
+ * The lower part is for those who wait. LOCKING comes round by itself, and
+ * after INQUIRING, when the item that was waited for is settled and the others
+ * are yet to be locked.
  */
 enum txn_phase {
 	TXN_PHASE_PLAN,
@@ -31,6 +40,9 @@ enum txn_phase {
 	TXN_PHASE_LOCKING,
 	TXN_PHASE_INQUIRING, /* the holders of busy items, and our own guest */
 	TXN_PHASE_PAUSING,
+	TXN_PHASE_YIELDING, /* giving back what must not be held meanwhile */
+	TXN_PHASE_WAITING,
+	TXN_PHASE_RESTING, /* instead, where no lock can be waited for */
 	TXN_PHASE_VERIFYING,
 	TXN_PHASE_SHEDDING, /* closing what is not needed, or was replaced */
 	TXN_PHASE_PARKING,

@@ -144,8 +144,7 @@ static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
 	return 0;
 }
 
-/* About the point that was refused, or about the rival. */
-static void ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
+void take_ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
 	const struct take_slot *slot = &t->slots[i];
@@ -202,7 +201,7 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 			continue;
 		e->holder = TXN_HOLDER_FADING;
 		t->op_items[k] = (uint32_t)(first + i);
-		ask_about(t, e->item, &asks[k++]);
+		take_ask_about(t, e->item, &asks[k++]);
 	}
 	if (!k)
 		return 0;
@@ -210,19 +209,19 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 	return r ? r : lock_dir_quote(t, asks, k, add_refusal);
 }
 
+void take_sleep_until(uint64_t instant)
+{
+	struct timespec ts = { .tv_sec = (time_t)(instant / NSEC_PER_SEC),
+			       .tv_nsec = (long)(instant % NSEC_PER_SEC) };
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+}
+
 static int do_pause(struct take *t, const struct txn_act *act)
 {
-	uint64_t now = clock_now(), end = t->context->deadline;
-	uint64_t ns = act->delay_ms * NSEC_PER_MSEC;
-	struct timespec ts;
-
 	take_event(t, act);
-	if (now >= end)
-		return 0;
-	ns = MIN(ns, end - now);
-	ts = (struct timespec){ .tv_sec = (time_t)(ns / NSEC_PER_SEC),
-				.tv_nsec = (long)(ns % NSEC_PER_SEC) };
-	nanosleep(&ts, NULL);
+	take_sleep_until(
+		MIN(deadline_in_ms(act->delay_ms), t->context->deadline));
 	return engine_take_cancel(t->context->engine) ? -ECANCELED : 0;
 }
 
@@ -349,6 +348,12 @@ static int perform_kind(struct take *t, const struct txn_act *acts, size_t n)
 		return do_recall(t, acts, n);
 	case TXN_DO_PAUSE:
 		return do_pause(t, acts);
+	case TXN_DO_UNLOCK:
+		return take_unlock(t, acts, n);
+	case TXN_DO_WAIT:
+		return take_wait(t, acts);
+	case TXN_DO_REST:
+		return take_rest(t, acts);
 	case TXN_DO_PARK:
 		return do_park(t, acts);
 	case TXN_DO_CLOSE:

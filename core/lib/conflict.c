@@ -58,6 +58,12 @@ void conflict_clear(struct conflict_list *list)
 	*list = (struct conflict_list){};
 }
 
+void conflict_drop_last(struct conflict_list *list)
+{
+	if (list->n)
+		forget(&list->items[--list->n]);
+}
+
 static void format_time(uint64_t ns, char *buf, size_t size)
 {
 	time_t t = (time_t)(ns / 1000000000);

@@ -61,6 +61,13 @@ GLK_EXPORT void glk_context_set_timeout(struct glk_context *context,
 	context->timeout_ms = ms;
 }
 
+GLK_EXPORT void glk_context_on_wait(struct glk_context *context,
+				    glk_wait_fn *fn, void *arg)
+{
+	context->on_wait = fn;
+	context->on_wait_arg = arg;
+}
+
 GLK_EXPORT void glk_context_cancel(struct glk_context *context)
 {
 	engine_cancel(context->engine);

@@ -31,6 +31,8 @@ struct glk_context {
 	struct glk_policy policy; /* owns its strings */
 	char *host_dir;		  /* the host lock directory, see device.c */
 	const char *sysfs;
+	glk_wait_fn *on_wait;
+	void *on_wait_arg;
 	uint64_t deadline; /* of the running call */
 	char *message;
 	struct conflict_list conflicts;
@@ -92,6 +94,7 @@ const char *quoted(const char *s);
 /* Copies the strings. Return: 0 or -ENOMEM. */
 int conflict_add(struct conflict_list *list, const struct glk_conflict *c);
 void conflict_clear(struct conflict_list *list);
+void conflict_drop_last(struct conflict_list *list);
 /* One clause for a message: "held exclusively by guest 'web1' (...)". */
 void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
 

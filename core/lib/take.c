@@ -58,6 +58,7 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 	struct txn_config config = {
 		.guest_runs = guest_state(&guest->sm) != GUEST_TAKING,
 		.grace_ms = MIN(GRACE_MS, guest->context->timeout_ms),
+		.wait = guest->context->policy.wait_ms > 0,
 	};
 	int r;
 
@@ -67,6 +68,7 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 		.guest = guest,
 		.context = guest->context,
 		.n = n,
+		.wait_left = guest->context->policy.wait_ms * NSEC_PER_MSEC,
 		.incoming = guest->incoming &&
 			    guest_state(&guest->sm) == GUEST_TAKING,
 	};

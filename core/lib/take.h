@@ -84,6 +84,11 @@ struct take {
 	size_t cap_refused;
 	uint64_t search_until;	/* of all inquiries */
 	struct mount_kind weak; /* the first that the policy finds too weak */
+	uint64_t wait_left;	/* ns, of the policy's time */
+	uint64_t wait_slice;	/* ns; 0: none has been used up yet */
+	uint64_t wait_spent;	/* ns, for one item */
+	uint32_t wait_item;
+	bool wait_told; /* somebody was told of that */
 	struct take_lock_dir lock_dirs[3];
 	size_t n_lock_dirs;
 	int park_error; /* CAPSULE_E_* or negative errno of the last park */
@@ -136,6 +141,19 @@ struct txn_event *take_event(struct take *take, const struct txn_act *act);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);
+
+/* acts.c: about the point that was refused, or about the rival. */
+void take_ask_about(const struct take *take, uint32_t item,
+		    struct holder_ask *ret_ask);
+
+/* acts.c: an instant of CLOCK_MONOTONIC. Returns early on a signal. */
+void take_sleep_until(uint64_t instant);
+
+/* waiting.c: perform the UNLOCK acts of a step, a WAIT, a REST. Return: as
+   take_perform(). */
+int take_unlock(struct take *take, const struct txn_act *acts, size_t n);
+int take_wait(struct take *take, const struct txn_act *act);
+int take_rest(struct take *take, const struct txn_act *act);
 
 /* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
 int take_lock(struct take *take, const struct txn_act *acts, size_t n);

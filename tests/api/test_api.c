@@ -537,6 +537,39 @@ static void test_leases_of_a_guest_that_never_started_end(void **state)
 	glk_context_free(context);
 }
 
+static void note_wait(void *arg, const struct glk_conflict *conflict)
+{
+	struct glk_context *context = arg;
+
+	assert_string_equal(strrchr(conflict->path, '/'), "/awaited");
+	assert_int_equal(conflict->mode, GLK_MODE_EXCLUSIVE);
+	assert_int_equal(conflict->kind, GLK_CONFLICT_GUEST);
+	assert_string_equal(conflict->uuid, UUID_A);
+	assert_int_equal(conflict->pid, getpid());
+	glk_context_cancel(context);
+}
+
+static void test_a_wait_is_told_and_can_be_cancelled_then(void **state)
+{
+	struct glk_context *context = open_context(), *other = open_context();
+	const char *path = test_file("awaited", IMAGE_SIZE);
+	struct glk_policy policy = { .wait_ms = 600000 };
+	struct glk_guest *holder = self_holding(other, UUID_A, NULL, path, 0);
+	struct glk_guest *guest =
+		describe(context, GLK_HOLDER_SELF, NULL, NULL);
+
+	(void)state;
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	glk_context_on_wait(context, note_wait, context);
+	assert_int_equal(add(guest, path, 0), 0);
+	assert_int_equal(glk_guest_acquire(guest), -ECANCELED);
+	glk_guest_free(holder);
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	glk_guest_free(guest);
+	glk_context_free(context);
+	glk_context_free(other);
+}
+
 static void test_cancel_stops_the_next_call_and_no_other(void **state)
 {
 	struct glk_context *context = open_context();
@@ -737,6 +770,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_leases_live_as_long_as_the_guest_process),
 	cmocka_unit_test(test_a_guest_is_selected_by_its_tag),
 	cmocka_unit_test(test_leases_of_a_guest_that_never_started_end),
+	cmocka_unit_test(test_a_wait_is_told_and_can_be_cancelled_then),
 	cmocka_unit_test(test_cancel_stops_the_next_call_and_no_other),
 	cmocka_unit_test(test_a_disk_that_cannot_be_locked_spoils_the_batch),
 	cmocka_unit_test(test_nonsense_is_refused_before_anything_is_taken),

@@ -4,11 +4,15 @@
 #include "core/base/util.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 /* 9 rounds of opens, the pauses of the grace time, and the undoing. */
 #define STEPS_MAX 120
+/* Each wait is a tick at least, and begins 9 new rounds of opens. */
+#define STEPS_MAX_WAITING 20000
+#define WAIT_MAX 200 /* ticks */
 #define GRACE_MS 100
 
 static void count(struct actor *a, enum actor_count what)
@@ -25,21 +29,24 @@ static void take_acts(struct actor *a, const struct txn_act *acts, size_t n)
 	a->n_acts = n;
 	a->n_done = 0;
 	a->pause_until = 0;
-	WORLD_CHECK(a->w, ++a->steps < STEPS_MAX);
+	a->slice_until = 0;
+	WORLD_CHECK(a->w,
+		    ++a->steps < (a->waits ? STEPS_MAX_WAITING : STEPS_MAX));
 	if (a->w->trace)
 		printf("%5u actor %d guest %d: %s, %zu acts\n", a->w->tick,
 		       a->id, a->guest, txn_phase_name(a->txn), n);
 }
 
-static bool guest_wants(struct world *w, int g)
+static bool guest_wants(const struct actor *a)
 {
-	struct sim_guest *guest = &w->guests[g];
+	struct sim_guest *guest = &a->w->guests[a->guest];
 
 	if (guest->life == GUEST_NONE) {
 		guest->life = GUEST_STARTING;
 		return true;
 	}
-	return guest->life == GUEST_ALIVE && guest->busy < 2;
+	return guest->life == GUEST_ALIVE && guest->busy < 2 &&
+	       !a->waiting.for_ever;
 }
 
 void actor_start(struct actor *a)
@@ -51,11 +58,15 @@ void actor_start(struct actor *a)
 	size_t n;
 
 	a->guest = (int)world_random(w, N_GUESTS);
-	if (!guest_wants(w, a->guest))
+	if (!guest_wants(a))
 		return;
 	w->guests[a->guest].busy++;
 	config.guest_runs = w->guests[a->guest].life == GUEST_ALIVE;
 	config.grace_ms = world_chance(w, 3) ? 0 : GRACE_MS;
+	config.wait = a->waits = a->waiting.for_ever || world_chance(w, 2);
+	a->wait_until = a->waiting.for_ever
+				? UINT_MAX
+				: w->tick + world_random(w, WAIT_MAX);
 	WORLD_CHECK(w, !txn_new(&config, &a->txn));
 	a->n = world_random(w, N_DISKS + 1);
 	a->steps = 0;
@@ -66,7 +77,8 @@ void actor_start(struct actor *a)
 		a->desc[i] = -1;
 		a->verified[i] = 0;
 		WORLD_CHECK(w, !txn_add(a->txn, "",
-					shared != world_chance(w, 20)
+					shared != (!a->waiting.for_ever &&
+						   world_chance(w, 20))
 						? RES_SHARED
 						: RES_EXCLUSIVE));
 	}
@@ -94,7 +106,8 @@ static void do_open(struct actor *a, struct txn_event *e)
 	if (e->res < 0)
 		return;
 	a->desc[e->item] = e->res;
-	e->type = world_chance(w, 200) ? RES_TYPE_BLOCK : RES_TYPE_FILE;
+	e->type = !a->waiting.for_ever && world_chance(w, 200) ? RES_TYPE_BLOCK
+							       : RES_TYPE_FILE;
 	e->id = (struct res_id){ 1, w->descs[e->res].ino };
 	e->res = 0;
 }
@@ -109,6 +122,46 @@ static void do_verify(struct actor *a, struct txn_event *e)
 		count(a, COUNT_REPLACED);
 	else
 		a->verified[e->item] = ino;
+}
+
+/* Who waits holds nothing that comes after what it waits for. */
+static void check_order(const struct actor *a, uint64_t ino)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		const struct desc *desc = &a->w->descs[a->desc[i]];
+
+		WORLD_CHECK(a->w,
+			    a->desc[i] < 0 || !desc->locked || desc->ino < ino);
+	}
+}
+
+static void do_wait(struct actor *a, struct txn_event *e)
+{
+	struct world *w = a->w;
+	int *d = &a->desc[e->item];
+
+	check_order(a, w->descs[*d].ino);
+	WORLD_CHECK(w, !w->descs[*d].locked);
+	if (a->wait_until <= w->tick)
+		e->res = TXN_LATE;
+	else if (world_chance(w, a->waiting.rest_one_in))
+		e->res = TXN_BUSY;
+	else if (!world_lock(w, *d))
+		e->res = TXN_AGAIN;
+	count(a, !e->res	      ? COUNT_WAITED
+		 : e->res == TXN_LATE ? COUNT_LATE
+				      : COUNT_AGAIN);
+	/* It may yet be granted, to nobody. */
+	if (e->res && world_chance(w, 3))
+		world_lock_late(w, TAKE_FD(*d));
+}
+
+static void do_rest(struct actor *a, struct txn_event *e)
+{
+	check_order(a, 0);
+	count(a, COUNT_RESTED);
+	if (a->wait_until <= a->w->tick)
+		e->res = TXN_LATE;
 }
 
 static void do_park(struct actor *a, struct txn_event *e)
@@ -153,6 +206,13 @@ static void do_with_desc(struct actor *a, struct txn_event *e)
 		WORLD_CHECK(w, !w->descs[d].locked);
 		e->res = world_lock(w, d) ? 0 : TXN_BUSY;
 		break;
+	case TXN_DO_UNLOCK:
+		world_unlock(w, d);
+		count(a, COUNT_YIELDED);
+		break;
+	case TXN_DO_WAIT:
+		do_wait(a, e);
+		break;
 	case TXN_DO_VERIFY:
 		do_verify(a, e);
 		break;
@@ -172,7 +232,8 @@ static bool act_fails(struct actor *a, struct txn_event *e)
 	if (!world_chance(a->w, a->w->fault_one_in))
 		return false;
 	count(a, COUNT_FAULTS);
-	if (e->what == TXN_DO_LOCK && world_chance(a->w, 2))
+	if ((e->what == TXN_DO_LOCK || e->what == TXN_DO_WAIT) &&
+	    world_chance(a->w, 2))
 		world_lock(a->w, a->desc[e->item]);
 	e->res = random_error(a->w);
 	return true;
@@ -194,19 +255,41 @@ static void perform(struct actor *a, size_t i)
 	else if (e->what == TXN_DO_PARK)
 		do_park(a, e);
 	else if (e->what == TXN_DO_PAUSE)
-		count(a, COUNT_WAITED);
+		count(a, COUNT_PAUSED);
+	else if (e->what == TXN_DO_REST)
+		do_rest(a, e);
 	else
 		do_with_desc(a, e);
 }
 
-/* Not yet if it is a pause that lasts. */
+bool actor_is_blocked(const struct actor *a)
+{
+	return a->txn && a->n_acts && a->acts[0].what == TXN_DO_WAIT &&
+	       !a->n_done && !world_may_lock(a->w, a->desc[a->acts[0].item]);
+}
+
+/* A lock comes as soon as nobody is in its way; who has waited for a while
+   looks anew. */
+static bool wait_lasts(struct actor *a)
+{
+	const struct world *w = a->w;
+
+	if (!a->slice_until)
+		a->slice_until = w->tick + 1 + a->waiting.slice;
+	return w->tick < MIN(a->slice_until, a->wait_until) &&
+	       actor_is_blocked(a);
+}
+
+/* Not yet if it is a pause or a wait that lasts. */
 static void perform_some(struct actor *a)
 {
 	size_t i = world_random(a->w, (uint32_t)a->n_acts);
 
 	while (a->events[i].what)
 		i = (i + 1) % a->n_acts;
-	if (a->acts[i].what == TXN_DO_PAUSE) {
+	if (a->acts[i].what == TXN_DO_WAIT && wait_lasts(a))
+		return;
+	if (a->acts[i].what == TXN_DO_PAUSE || a->acts[i].what == TXN_DO_REST) {
 		if (!a->pause_until)
 			a->pause_until = a->w->tick + a->acts[i].delay_ms;
 		if (a->w->tick < a->pause_until)
@@ -308,7 +391,7 @@ static void feed_wrong(struct actor *a)
 		wrong[world_random(w, (uint32_t)n)].item += N_DISKS;
 		break;
 	case 3:
-		wrong[world_random(w, (uint32_t)n)].res = 3;
+		wrong[world_random(w, (uint32_t)n)].res = TXN_LATE + 1;
 		break;
 	}
 	WORLD_CHECK(w, txn_step(a->txn, wrong, n, &acts, &n_acts) == -EPROTO);
@@ -344,7 +427,8 @@ static void lose(struct actor *a)
 
 		if (a->events[i].what || world_chance(a->w, 2))
 			continue;
-		if (a->acts[i].what == TXN_DO_LOCK)
+		if (a->acts[i].what == TXN_DO_LOCK ||
+		    a->acts[i].what == TXN_DO_WAIT)
 			world_lock_late(a->w, TAKE_FD(a->desc[item]));
 	}
 }

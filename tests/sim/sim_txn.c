@@ -54,8 +54,11 @@ static void one_round(uint64_t seed)
 	world_init(&w, seed);
 	w.trace = setting("SIM_TRACE", 0);
 	for (int i = 0; i < N_ACTORS; i++)
-		actors[i] =
-			(struct actor){ .w = &w, .id = i, .counts = counts };
+		actors[i] = (struct actor){ .w = &w,
+					    .id = i,
+					    .counts = counts,
+					    .waiting = { .slice = 20,
+							 .rest_one_in = 10 } };
 	while (w.tick < TICKS)
 		tick(&w, actors, true);
 	while (anybody_runs(actors)) {
@@ -74,7 +77,12 @@ static void print_counts(void)
 		[COUNT_SAME] = "same file",
 		[COUNT_HAD] = "had already",
 		[COUNT_REPLACED] = "replaced",
+		[COUNT_PAUSED] = "paused",
 		[COUNT_WAITED] = "waited",
+		[COUNT_AGAIN] = "waited in vain",
+		[COUNT_RESTED] = "rested",
+		[COUNT_YIELDED] = "gave back",
+		[COUNT_LATE] = "waited too long",
 		[COUNT_STALE] = "stale",
 		[COUNT_ABORTED] = "aborted",
 		[COUNT_FAULTS] = "faults",

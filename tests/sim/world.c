@@ -84,13 +84,24 @@ static bool in_the_way(const struct desc *a, const struct desc *b)
 	       (a->mode == RES_EXCLUSIVE || b->mode == RES_EXCLUSIVE);
 }
 
-bool world_lock(struct world *w, int d)
+bool world_may_lock(const struct world *w, int d)
 {
 	for (int i = 0; i < N_DESCS; i++)
 		if (in_the_way(&w->descs[i], &w->descs[d]))
 			return false;
-	w->descs[d].locked = true;
 	return true;
+}
+
+bool world_lock(struct world *w, int d)
+{
+	w->descs[d].locked |= world_may_lock(w, d);
+	return w->descs[d].locked;
+}
+
+void world_unlock(struct world *w, int d)
+{
+	WORLD_CHECK(w, w->descs[d].locked);
+	w->descs[d].locked = false;
 }
 
 void world_lock_late(struct world *w, int d)

@@ -76,8 +76,13 @@ _Noreturn void world_fail(const struct world *w, const char *why);
 int world_open(struct world *w, unsigned path, enum res_mode mode, int actor);
 void world_close(struct world *w, int d);
 
+/* Is no other description's lock in the way? */
+bool world_may_lock(const struct world *w, int d);
+
 /* Return: false if another description's lock is in the way. */
 bool world_lock(struct world *w, int d);
+
+void world_unlock(struct world *w, int d);
 
 /* The lock that was asked for comes when nobody waits for it any more. */
 void world_lock_late(struct world *w, int d);

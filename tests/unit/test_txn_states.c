@@ -14,20 +14,23 @@
  */
 /* clang-format off */
 static const char *const phase_matrix[_TXN_PHASE_N] = {
-	/* to:                   PLAN OPEN LOCK INQ PAUSE VERI SHED PARK UNDO
-	 *                       HELD REFUSED FAILED */
-	[TXN_PHASE_PLAN] =      ".x......x...",
-	[TXN_PHASE_OPENING] =   "..x.....x...",
-	[TXN_PHASE_LOCKING] =   "...x.x..x...",
-	[TXN_PHASE_INQUIRING] = "....xx..x...",
-	[TXN_PHASE_PAUSING] =   "..x.....x...",
-	[TXN_PHASE_VERIFYING] = "......xxx...",
-	[TXN_PHASE_SHEDDING] =  ".x.....xx...",
-	[TXN_PHASE_PARKING] =   "........xx..",
-	[TXN_PHASE_UNDOING] =   "..........xx",
-	[TXN_PHASE_HELD] =      "............",
-	[TXN_PHASE_REFUSED] =   "............",
-	[TXN_PHASE_FAILED] =    "............",
+	/* to:                   PLAN OPEN LOCK INQ PAUSE YIELD WAIT REST VERI
+	 *                       SHED PARK UNDO HELD REFUSED FAILED */
+	[TXN_PHASE_PLAN] =      ".x.........x...",
+	[TXN_PHASE_OPENING] =   "..x........x...",
+	[TXN_PHASE_LOCKING] =   "..xx....x..x...",
+	[TXN_PHASE_INQUIRING] = "..x.xx..x..x...",
+	[TXN_PHASE_PAUSING] =   "..x........x...",
+	[TXN_PHASE_YIELDING] =  ".x....xx...x...",
+	[TXN_PHASE_WAITING] =   "..x..x.....x...",
+	[TXN_PHASE_RESTING] =   ".x.........x...",
+	[TXN_PHASE_VERIFYING] = ".........xxx...",
+	[TXN_PHASE_SHEDDING] =  ".x........xx...",
+	[TXN_PHASE_PARKING] =   "...........xx..",
+	[TXN_PHASE_UNDOING] =   ".............xx",
+	[TXN_PHASE_HELD] =      "...............",
+	[TXN_PHASE_REFUSED] =   "...............",
+	[TXN_PHASE_FAILED] =    "...............",
 };
 
 static const char *const item_matrix[_TXN_ITEM_N] = {
@@ -38,8 +41,8 @@ static const char *const item_matrix[_TXN_ITEM_N] = {
 	[TXN_ITEM_OPEN] =     "...x.....x..",
 	[TXN_ITEM_LOCKING] =  "....xx...x..",
 	[TXN_ITEM_BUSY] =     "..xx.....x..",
-	[TXN_ITEM_LOCKED] =   "......x..x..",
-	[TXN_ITEM_VERIFIED] = ".......x.x..",
+	[TXN_ITEM_LOCKED] =   "..x...x..x..",
+	[TXN_ITEM_VERIFIED] = "..x....x.x..",
 	[TXN_ITEM_HELD] =     "............",
 	[TXN_ITEM_ALREADY] =  "...........x",
 	[TXN_ITEM_CLOSING] =  "x.......x.xx",
@@ -147,6 +150,8 @@ static void the_rules_keep_all_or_nothing(void **state)
 			 0);
 	assert_int_equal(txn_phase_rules[TXN_PHASE_REFUSED].items, lost);
 	assert_int_equal(txn_phase_rules[TXN_PHASE_FAILED].items, lost);
+	assert_int_equal(txn_phase_rules[TXN_PHASE_RESTING].items,
+			 STATE_BIT(TXN_ITEM_NEW) | STATE_BIT(TXN_ITEM_OPEN));
 	for (int p = 0; p < TXN_PHASE_PARKING; p++)
 		assert_false(txn_phase_rules[p].items &
 			     STATE_BIT(TXN_ITEM_HELD));

@@ -35,6 +35,18 @@ static void plan_fading(struct fake *fake)
 	plan_busy(fake, TXN_HOLDER_FADING);
 }
 
+static void plan_again(struct fake *fake)
+{
+	plan_busy(fake, TXN_HOLDER_LIVE);
+	fake->plan[0].waits[0] = TXN_AGAIN;
+}
+
+static void plan_rest(struct fake *fake)
+{
+	plan_busy(fake, TXN_HOLDER_LIVE);
+	fake->plan[0].waits[0] = TXN_BUSY;
+}
+
 static void plan_replaced(struct fake *fake)
 {
 	fake->plan[0].replaced = 1;
@@ -46,6 +58,7 @@ static const struct situation {
 	void (*plan)(struct fake *fake);
 	enum txn_do waits_for;
 	enum res_mode mode;
+	bool waits;
 } situations[] = {
 	{ "opening", plan_nothing, TXN_DO_OPEN, RES_EXCLUSIVE },
 	{ "locking", plan_nothing, TXN_DO_LOCK, RES_EXCLUSIVE },
@@ -56,11 +69,19 @@ static const struct situation {
 	{ "shedding", plan_replaced, TXN_DO_CLOSE, RES_EXCLUSIVE },
 	{ "parking", plan_nothing, TXN_DO_PARK, RES_EXCLUSIVE },
 	{ "undoing", plan_live, TXN_DO_CLOSE, RES_EXCLUSIVE },
+	{ "inquiring", plan_live, TXN_DO_RECALL, RES_EXCLUSIVE, true },
+	{ "yielding", plan_live, TXN_DO_UNLOCK, RES_SHARED, true },
+	{ "waiting", plan_live, TXN_DO_WAIT, RES_EXCLUSIVE, true },
+	{ "yielding", plan_again, TXN_DO_CLOSE, RES_EXCLUSIVE, true },
+	{ "resting", plan_rest, TXN_DO_REST, RES_EXCLUSIVE, true },
 };
 
 static void reach(struct fake *fake, const struct situation *s)
 {
-	fake_init(fake, true, 300);
+	if (s->waits)
+		fake_init_waiting(fake, true);
+	else
+		fake_init(fake, true, 300);
 	for (int i = 0; i < N_ITEMS; i++)
 		fake_add(fake, s->mode);
 	s->plan(fake);
@@ -120,6 +141,11 @@ static bool is_an_answer(const struct txn_event *e)
 	switch (e->what) {
 	case TXN_DO_LOCK:
 		return e->res == 0 || e->res == TXN_BUSY;
+	case TXN_DO_WAIT:
+		return e->res == 0 || e->res == TXN_BUSY ||
+		       e->res == TXN_AGAIN || e->res == TXN_LATE;
+	case TXN_DO_REST:
+		return e->res == 0 || e->res == TXN_LATE;
 	case TXN_DO_VERIFY:
 		return e->res == 0 || e->res == TXN_REPLACED;
 	case TXN_DO_INQUIRE:
@@ -159,7 +185,9 @@ static void try_one(const struct situation *s, size_t at,
 
 static void try_every_event(const struct situation *s, size_t at)
 {
-	static const int results[] = { 0, TXN_BUSY, TXN_REPLACED, 3, -EIO };
+	static const int results[] = { 0,	  TXN_BUSY, TXN_REPLACED,
+				       TXN_AGAIN, TXN_LATE, TXN_LATE + 1,
+				       -EIO };
 	struct txn_event e = {};
 
 	for (unsigned what = 0; what <= TXN_DO_CLOSE + 1; what++) {
@@ -387,6 +415,20 @@ static void a_phase_whose_rule_is_broken_is_not_entered(void **state)
 	fake_done(&fake);
 }
 
+/* Who waits must hold nothing that comes later, or two may wait for ever. */
+static void a_wait_with_a_later_lock_in_hand_is_a_bug(void **state)
+{
+	struct fake fake;
+
+	(void)state;
+	reach(&fake, &situations[9]);
+	assert_int_equal(fake.acts[0].item, 0);
+	fake.txn->items.slots[1].item.id = fake.txn->items.slots[0].item.id;
+	check_stopped(&fake);
+	fake_abort(&fake, -ENOTRECOVERABLE);
+	fake_done(&fake);
+}
+
 static void acts_of_one_kind_stand_together(void **state)
 {
 	struct fake fake;
@@ -457,6 +499,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(
 		a_forbidden_move_stops_the_transaction_and_abort_undoes_it),
 	cmocka_unit_test(a_phase_whose_rule_is_broken_is_not_entered),
+	cmocka_unit_test(a_wait_with_a_later_lock_in_hand_is_a_bug),
 	cmocka_unit_test(acts_of_one_kind_stand_together),
 	cmocka_unit_test(two_thousand_disks_that_are_one_file_are_merged),
 };

@@ -10,9 +10,17 @@
 
 void fake_init(struct fake *fake, bool guest_runs, uint32_t grace_ms)
 {
-	struct txn_config config = { guest_runs, grace_ms };
+	struct txn_config config = { guest_runs, grace_ms, false };
 
 	*fake = (struct fake){};
+	assert_int_equal(txn_new(&config, &fake->txn), 0);
+}
+
+void fake_init_waiting(struct fake *fake, bool guest_runs)
+{
+	struct txn_config config = { guest_runs, 0, true };
+
+	*fake = (struct fake){ .waits = true };
 	assert_int_equal(txn_new(&config, &fake->txn), 0);
 }
 
@@ -58,6 +66,42 @@ static void perform_lock(struct fake *fake, struct txn_event *e)
 	fake->locked[e->item] = !e->res;
 }
 
+static void perform_unlock(struct fake *fake, struct txn_event *e)
+{
+	assert_true(fake->open[e->item] && fake->locked[e->item]);
+	e->res = fake->plan[e->item].unlock;
+	fake->locked[e->item] = e->res != 0;
+}
+
+/* Whoever waits has nothing that comes after what he waits for. */
+static void perform_wait(struct fake *fake, struct txn_event *e)
+{
+	struct fake_plan *plan = &fake->plan[e->item];
+	struct res_id id = txn_item(fake->txn, e->item)->id;
+	unsigned n = fake->asked[e->item][TXN_DO_WAIT] - 1;
+
+	assert_true(fake->open[e->item] && !fake->locked[e->item]);
+	for (size_t i = 0; i < txn_count(fake->txn); i++)
+		assert_false(fake->locked[i] &&
+			     !res_id_before(txn_item(fake->txn, i)->id, id));
+	e->res = n < ARRAY_SIZE(plan->waits) ? plan->waits[n] : 0;
+	if (e->res == TXN_AGAIN && plan->next_ino)
+		plan->ino = plan->next_ino;
+	fake->locked[e->item] = !e->res;
+}
+
+static void perform_rest(struct fake *fake, const struct txn_act *act,
+			 struct txn_event *e)
+{
+	for (size_t i = 0; i < txn_count(fake->txn); i++)
+		assert_false(fake->locked[i]);
+	assert_true(act->delay_ms > 0 && act->delay_ms <= 50);
+	fake->rested_ms += act->delay_ms;
+	e->res = fake->rest;
+	if (++fake->n_rests == fake->late_after)
+		e->res = TXN_LATE;
+}
+
 static void perform_verify(struct fake *fake, struct txn_event *e)
 {
 	struct fake_plan *plan = &fake->plan[e->item];
@@ -76,7 +120,7 @@ static void perform_recall(struct fake *fake, struct txn_event *e)
 {
 	struct fake_plan *plan = &fake->plan[e->item];
 
-	assert_true(fake->locked[e->item]);
+	assert_true(fake->locked[e->item] || fake->waits);
 	e->res = plan->recall;
 	e->holder = plan->recall_holder == TXN_HOLDER_LIVE
 			    ? TXN_HOLDER_NONE
@@ -119,6 +163,15 @@ struct txn_event fake_perform(struct fake *fake, const struct txn_act *act)
 		break;
 	case TXN_DO_LOCK:
 		perform_lock(fake, &e);
+		break;
+	case TXN_DO_UNLOCK:
+		perform_unlock(fake, &e);
+		break;
+	case TXN_DO_WAIT:
+		perform_wait(fake, &e);
+		break;
+	case TXN_DO_REST:
+		perform_rest(fake, act, &e);
 		break;
 	case TXN_DO_VERIFY:
 		perform_verify(fake, &e);

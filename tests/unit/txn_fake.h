@@ -16,9 +16,10 @@ struct fake_plan {
 	uint64_t ino;		/* 0: 1000 + index */
 	uint64_t next_ino;	/* after a replacement; 0: the same */
 	int open, lock, verify; /* negative errno */
-	int inquire, recall, close;
+	int inquire, recall, unlock, close;
 	unsigned not_a_file;	       /* OPEN says another enum res_type */
 	unsigned busy;		       /* so many LOCKs say TXN_BUSY */
+	int waits[4];		       /* what WAITs say; then 0 */
 	unsigned replaced;	       /* so many VERIFYs say TXN_REPLACED */
 	enum txn_holder holder;	       /* as INQUIRE says */
 	enum txn_holder recall_holder; /* as RECALL says; LIVE: NONE */
@@ -27,18 +28,23 @@ struct fake_plan {
 struct fake {
 	struct txn *txn;
 	struct fake_plan plan[FAKE_MAX];
-	int pause, park; /* results */
+	int pause, rest, park; /* results */
 	bool open[FAKE_MAX], locked[FAKE_MAX];
 	unsigned did[TXN_DO_CLOSE + 1]; /* acts of each kind */
 	unsigned asked[FAKE_MAX][TXN_DO_CLOSE + 1];
 	unsigned steps, paused_ms, last_pause_ms, longest_pause_ms;
-	unsigned parked; /* items, at PARK */
-	bool backwards;	 /* answer the acts in reverse order */
+	unsigned rested_ms, n_rests;
+	unsigned late_after; /* so many RESTs the time is over; 0: never */
+	unsigned parked;     /* items, at PARK */
+	bool waits;
+	bool backwards; /* answer the acts in reverse order */
 	const struct txn_act *acts;
 	size_t n_acts;
 };
 
 void fake_init(struct fake *fake, bool guest_runs, uint32_t grace_ms);
+/* For who waits, too. */
+void fake_init_waiting(struct fake *fake, bool guest_runs);
 void fake_done(struct fake *fake);
 
 /* An item; its plan is to be filled in. Return: fake->plan[its index]. */
