@@ -308,6 +308,17 @@ enum glk_policy_flags {
  * @scsi_lock_dir:	likewise for SCSI disks, by their WWID
  * @reserved:		zero
  *
+ * Who has a disk open is asked of the kernel, by a lease (F_SETLEASE) or
+ * O_EXCL, and looked for in /proc and /sys; GLK_OPEN_REFUSE refuses a disk,
+ * too, of which nobody can say that it is not open, since there are processes
+ * that we may not look into. Of another host's openers nothing is known. The
+ * guest's own processes may have it open, the calling one, and the source of a
+ * migration. Whoever opens the disk later is not seen.
+ *
+ * A QEMU that was started without guestlock refuses its images by the locks
+ * that it has on them, whatever the policy is; as a shared disk only if it
+ * writes and does not share that.
+ *
  * The directories and names are virtlockd's (file_lockspace_dir and its like),
  * on a file system that the hosts share: so a disk that they see by other ways
  * than a shared file system is locked for all of them. As for virtlockd, a

@@ -200,6 +200,11 @@ bool capsule_is(const struct capsule *c, const struct capsule_entry *entry)
 	       !memcmp(&c->who.uuid, &entry->uuid, sizeof(entry->uuid));
 }
 
+bool capsule_is_in(const struct capsule *c, pid_t pid)
+{
+	return proc_has_socket(pid, c->ino);
+}
+
 bool capsule_readable(const struct capsule *c)
 {
 	return c->b >= 0 || c->keeper.pid;

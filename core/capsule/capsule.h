@@ -139,6 +139,9 @@ struct capsule *capsule_free(struct capsule *capsule);
  */
 int capsule_fd(const struct capsule *capsule);
 
+/* Has this process got the capsule? A look at all of its descriptors. */
+bool capsule_is_in(const struct capsule *capsule, pid_t pid);
+
 /* Can it be listed and compacted? False for a maker that has let go. */
 bool capsule_readable(const struct capsule *capsule);
 

@@ -24,11 +24,17 @@
  * (chain, index) and holds no lock. So a socket that appears meanwhile shifts
  * its chain and one entry comes twice, and one that goes away makes it skip an
  * entry. With 1000 capsules, and a process that makes and closes sockets as
- * fast as it can, 5 dumps in 100 were short of one. Therefore a dump of more
- * than one message is followed by others with messages of other sizes, so that
- * what lies at a border in one does not in the next, until one has all that any
- * has had, and nothing new; the union counts. On a quiet host that is the
- * second one. /proc/net/unix is the same walk in pages, and is read alike.
+ * fast as it can, 5 dumps in 100 were short of one. /proc/net/unix is the same
+ * walk in pages, so it has more such borders.
+ *
+ * Therefore a walk in several messages is followed by others, and the union
+ * counts. Each has messages of another size, so that what lies at a border in
+ * one does not in the next. What a walk has skipped stood behind a socket that
+ * it had told of and that went away before its end. So if the next walk tells
+ * of the very same sockets, capsules or not, none was skipped; on a quiet host
+ * that is the second one. On a busy host there is no such proof, and it ends
+ * when one walk after another has found nothing new: two were not enough, for a
+ * capsule that both have skipped is missed.
  *
  * That file is for where sock_diag is absent (module unix_diag) or forbidden (a
  * sandbox). It has no peer and no owner. It is text which others write: '@'
@@ -41,13 +47,21 @@
 #define TEXT_SIZE 4096
 #define DUMP_TRIES 5
 
-/* Of the whole buffer, in eighths. */
-static const unsigned char sizes[] = { 8, 5, 7, 3, 6, 4, 8, 5 };
+/* A border of one of them lies seldom near one of another. In 64ths. */
+static const unsigned char sizes[] = { 64, 41, 53, 29, 47, 37, 59, 31,
+				       43, 61, 33, 49, 39, 57, 35, 45 };
+#define VAIN_WALKS_MAX 4
+
+/* What tells two walks apart: how many sockets of any kind, and which. */
+struct walked {
+	uint64_t n, sum;
+};
 
 struct discovery {
 	const struct uuid *uuid;
 	struct capsule_entry *entries;
 	size_t n, size;
+	struct walked walked;
 };
 
 static void discovery_done(struct discovery *d)
@@ -79,29 +93,31 @@ static int compare_entry(const void *a, const void *b)
 	return (x->ino > y->ino) - (x->ino < y->ino);
 }
 
-/* Sort those from @from on, and keep one of each. */
-static void discovery_unique(struct discovery *d, size_t from)
+/* Sort them by inode, and keep one of each. */
+static void discovery_unique(struct discovery *d)
 {
-	size_t n = from;
+	size_t n = 0;
 
-	if (d->n > from)
-		qsort(d->entries + from, d->n - from, sizeof(*d->entries),
-		      compare_entry);
-	for (size_t i = from; i < d->n; i++)
-		if (n == from || d->entries[n - 1].ino != d->entries[i].ino)
+	if (d->n)
+		qsort(d->entries, d->n, sizeof(*d->entries), compare_entry);
+	for (size_t i = 0; i < d->n; i++)
+		if (!n || d->entries[n - 1].ino != d->entries[i].ino)
 			d->entries[n++] = d->entries[i];
 	d->n = n;
 }
 
-/* A walk has added to the first @known. Has it seen the very same ones? */
-static bool discovery_merge(struct discovery *d, size_t known)
+static bool walked_same(const struct walked *a, const struct walked *b)
 {
-	size_t seen;
+	return a->n == b->n && a->sum == b->sum;
+}
 
-	discovery_unique(d, known);
-	seen = d->n - known;
-	discovery_unique(d, 0);
-	return seen == d->n && known == d->n;
+/* Ids are successive numbers: they are spread before they are added up. */
+static void discovery_note(struct discovery *d, uint64_t id)
+{
+	uint64_t x = (id + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+	d->walked.n++;
+	d->walked.sum += (x ^ x >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
 /* @entry has everything but what the name says. */
@@ -129,6 +145,12 @@ static uint32_t attr_u32(const struct nlattr *attr)
 	return value;
 }
 
+/* Never used again, and there is one for those that have no inode yet. */
+static uint64_t cookie_of(const struct unix_diag_msg *msg)
+{
+	return msg->udiag_cookie[0] | (uint64_t)msg->udiag_cookie[1] << 32;
+}
+
 static int diag_message(const struct nlmsghdr *nlh, void *arg)
 {
 	const struct unix_diag_msg *msg = mnl_nlmsg_get_payload(nlh);
@@ -138,8 +160,10 @@ static int diag_message(const struct nlmsghdr *nlh, void *arg)
 	size_t len = 0;
 	int r;
 
-	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*msg) ||
-	    msg->udiag_type != SOCK_SEQPACKET)
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*msg))
+		return MNL_CB_OK;
+	discovery_note(arg, cookie_of(msg));
+	if (msg->udiag_type != SOCK_SEQPACKET)
 		return MNL_CB_OK;
 	entry.ino = msg->udiag_ino;
 	mnl_attr_for_each(attr, nlh, sizeof(*msg))
@@ -238,8 +262,10 @@ static int proc_line(struct discovery *d, const char *line, size_t len)
 	int name = 0;
 
 	if (sscanf(line, "%*x: %*x %*x %*x %x %*x %" SCNu32 " @%n", &type,
-		   &entry.ino, &name) != 2 ||
-	    !name || type != SOCK_SEQPACKET)
+		   &entry.ino, &name) != 2)
+		return 0;
+	discovery_note(d, entry.ino);
+	if (!name || type != SOCK_SEQPACKET)
 		return 0;
 	if (line[len - 1] == '\n')
 		len--;
@@ -271,22 +297,40 @@ static int proc_walk(struct discovery *d, void *buf, size_t size)
 	return r < 0 ? r : INT_MAX;
 }
 
-/* @walk returns in how many messages it came, or negative errno. */
+/*
+ * Another walk, of which the union is made. @walk returns in how many messages
+ * it came, or negative errno; and so does this one.
+ */
+static int discover_more(struct discovery *d, void *buf, size_t size,
+			 int (*walk)(struct discovery *, void *, size_t))
+{
+	int r;
+
+	d->walked = (struct walked){};
+	r = walk(d, buf, size);
+	discovery_unique(d);
+	return r;
+}
+
 static int discover_by(struct discovery *d, size_t size,
 		       int (*walk)(struct discovery *, void *, size_t))
 {
 	_cleanup_(freep) void *buf = malloc(size);
+	unsigned vain = 0;
 
 	if (!buf)
 		return -ENOMEM;
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(sizes) && vain < VAIN_WALKS_MAX;
+	     i++) {
+		struct walked last = d->walked;
 		size_t known = d->n;
-		int r = walk(d, buf, size * sizes[i] / 8);
+		int r = discover_more(d, buf, size * sizes[i] / 64, walk);
 
 		if (r < 0)
 			return r;
-		if ((discovery_merge(d, known) && i) || r <= 1)
+		if (r <= 1 || (i && walked_same(&last, &d->walked)))
 			break;
+		vain = i && known == d->n ? vain + 1 : 0;
 	}
 	return 0;
 }

@@ -33,11 +33,11 @@ int proc_stat_parse(const char *line, struct proc_stat *ret_stat)
 
 	if (!s ||
 	    sscanf(s + 1,
-		   " %c %*d %*d %*d %*d %*d %" SCNu64
+		   " %c %d %*d %*d %*d %*d %" SCNu64
 		   " %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %" SCNu64
 		   " %*d %" SCNu64 " %*u %*d %*u %*u %*u %*u %*u %*u %" SCNu64,
-		   &st.state, &st.flags, &st.threads, &st.start,
-		   &st.pending) != 5)
+		   &st.state, &st.parent, &st.flags, &st.threads, &st.start,
+		   &st.pending) != 6)
 		return -EBADMSG;
 	*ret_stat = st;
 	return 0;
@@ -76,6 +76,36 @@ int proc_start_time(pid_t pid, uint64_t *ret_start)
 		return r;
 	*ret_start = st.start;
 	return 0;
+}
+
+pid_t proc_parent(pid_t pid)
+{
+	struct proc_stat st;
+	int r = pid_stat(pid, &st);
+
+	return r < 0 ? r : st.parent;
+}
+
+bool proc_has_socket(pid_t pid, uint32_t ino)
+{
+	char path[32], want[32], link[32];
+	struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	snprintf(want, sizeof(want), "socket:[%" PRIu32 "]", ino);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link,
+				       sizeof(link) - 1);
+
+		link[MAX(n, 0)] = '\0';
+		found = !strcmp(link, want);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
 }
 
 uint64_t proc_start_to_realtime(uint64_t start)

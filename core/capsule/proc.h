@@ -85,9 +85,53 @@ int proc_each_locker(struct res_id id, long byte, uint64_t deadline,
 int proc_find_locker(struct res_id id, long byte, uint64_t deadline,
 		     pid_t *ret_pid);
 
+/* A file, by its identity, or a device, by any of its nodes. */
+struct proc_file {
+	uint64_t rdev; /* of a device; else 0 */
+	struct res_id id;
+};
+
+struct proc_opener {
+	size_t file; /* index */
+	pid_t pid;
+	int fd;	     /* -1 for a mapping */
+	bool writes; /* else it is open for reading only */
+};
+
+/* Expected outcomes of proc_find_openers(), beside 0 and negative errno. */
+enum {
+	_PROC_E_SUCCESS,
+	PROC_E_HIDDEN, /* there are processes that we may not look into */
+};
+
+/* For qsort(3): ascending as proc_find_openers() wants it. */
+int proc_file_compare(const void *a, const void *b);
+
+/**
+ * proc_find_openers() - the processes that have these files open
+ * @files:	sorted by proc_file_compare(), none twice
+ * @mapped:	look at what they have mapped, not at their descriptors
+ * @found:	called for each descriptor or mapping; a true return stops it
+ *
+ * One walk, however many files. O_PATH descriptors do not count. Mappings can
+ * be looked at by CAP_SYS_ADMIN only; else all are hidden.
+ *
+ * Return: 0, PROC_E_HIDDEN, -ETIME, or another negative errno.
+ */
+int proc_find_openers(
+	const struct proc_file *files, size_t n, bool mapped, uint64_t deadline,
+	bool (*found)(void *arg, const struct proc_opener *opener), void *arg);
+
+/* The parent of a process, or negative errno; -ESRCH if gone. */
+pid_t proc_parent(pid_t pid);
+
+/* Has this process a descriptor of the socket with this inode number? */
+bool proc_has_socket(pid_t pid, uint32_t ino);
+
 /* One thread's or process's line of /proc/PID/stat. */
 struct proc_stat {
 	char state;
+	pid_t parent;
 	uint64_t flags; /* PF_* of include/linux/sched.h */
 	uint64_t threads;
 	uint64_t start;	  /* clock ticks since boot */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/capsule/proc.h"
+#include "core/capsule/walk.h"
 
 #include "core/base/clock.h"
 #include "core/base/compat.h"
@@ -7,6 +7,7 @@
 #include "core/capsule/fdinfo.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -42,13 +43,6 @@
 
 #define FDS_PER_LOOK 64 /* at the clock */
 
-/* The entries of a directory whose names are decimal numbers. */
-struct numbers {
-	int dir;
-	size_t pos, fill;
-	char buf[8192] __attribute__((__aligned__(8)));
-};
-
 static int parse_number(const char *s)
 {
 	char *end;
@@ -83,22 +77,6 @@ static int numbers_next(struct numbers *numbers, int *ret_number)
 	}
 }
 
-/* One descriptor of one process, as the walk passes by. */
-struct spot {
-	pid_t pid;
-	int fd;
-	int pid_dir; /* O_PATH */
-	int fd_dir;
-	const char *link; /* what /proc/PID/fd/FD says, perhaps cut short */
-};
-
-struct walk {
-	uint64_t deadline;
-	int (*visit)(void *arg, const struct spot *spot); /* 1 stops it */
-	void *arg;
-	struct numbers pids, fds;
-};
-
 static bool errno_is_theirs(int e)
 {
 	return e == ENOENT || e == ESRCH || e == EACCES || e == EPERM;
@@ -130,6 +108,13 @@ static int walk_fds(struct walk *walk, struct spot *spot)
 	return errno_is_theirs(-r) ? 0 : r;
 }
 
+/* May we not look, or is there nothing any more? */
+static int note_refusal(struct walk *walk, int e)
+{
+	walk->hidden |= e == EACCES || e == EPERM;
+	return errno_is_theirs(e) ? 0 : -e;
+}
+
 static int walk_pid(struct walk *walk, int proc, pid_t pid)
 {
 	_cleanup_(fd_closep) int pid_dir = -1, fd_dir = -1;
@@ -142,14 +127,14 @@ static int walk_pid(struct walk *walk, int proc, pid_t pid)
 		fd_dir = openat(pid_dir, "fd",
 				O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd_dir < 0)
-		return errno_is_theirs(errno) ? 0 : -errno;
+		return note_refusal(walk, errno);
 	spot.pid_dir = pid_dir;
 	spot.fd_dir = fd_dir;
-	return walk_fds(walk, &spot);
+	return walk->visit_process ? walk->visit_process(walk->arg, &spot)
+				   : walk_fds(walk, &spot);
 }
 
-/* Return: 0, -ETIME, or negative errno; -ENOSYS without /proc. */
-static int walk_run(struct walk *walk)
+int walk_run(struct walk *walk)
 {
 	_cleanup_(fd_closep) int proc = -1;
 	bool any = false;
@@ -210,9 +195,10 @@ int proc_find_socket(const uint32_t *inos, size_t n, uint64_t deadline,
 	return walk_run(&walk);
 }
 
-/* Sockets and the like have no locks of ours, and their fdinfo may be long. */
-static bool link_is_no_file(const char *link)
+bool walk_is_no_file(const struct spot *spot)
 {
+	const char *link = spot->link;
+
 	return !strncmp(link, "socket:", 7) || !strncmp(link, "pipe:", 5) ||
 	       !strncmp(link, "anon_inode:", 11);
 }
@@ -278,7 +264,7 @@ static int visit_locker(void *arg, const struct spot *spot)
 	_cleanup_(fd_closep) int info = -1;
 	char path[32];
 
-	if (link_is_no_file(spot->link))
+	if (walk_is_no_file(spot))
 		return 0;
 	snprintf(path, sizeof(path), "fdinfo/%d", spot->fd);
 	info = openat(spot->pid_dir, path, O_RDONLY | O_CLOEXEC);

@@ -30,6 +30,8 @@ static int lock_disks(struct cli *cli, struct glk_guest **ret_guest)
 	if (r == 0)
 		r = glk_guest_acquire(guest);
 	if (r == 0)
+		cli_warn(cli);
+	if (r == 0)
 		r = glk_guest_inherit(guest);
 	if (r == 0)
 		*ret_guest = TAKE_PTR(guest);

@@ -26,8 +26,13 @@ static void print_answer(const struct answer *a)
 {
 	for (size_t i = 0; i < a->n; i++) {
 		text_put(stdout, a->path, 0);
-		fputs(how(a, &a->holders[i]), stdout);
+		fputs(*a->holders[i].how ? ": " : how(a, &a->holders[i]),
+		      stdout);
 		cli_put_holder(stdout, &a->holders[i]);
+		if (*a->holders[i].how) {
+			putchar(' ');
+			text_put(stdout, a->holders[i].how, 0);
+		}
 		putchar('\n');
 	}
 	if (!a->n) {

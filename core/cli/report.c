@@ -106,9 +106,10 @@ void cli_put_holder(FILE *f, const struct glk_conflict *c)
 
 /* Who wants to share is refused for an exclusive lock only; who wants it alone
    is refused for either, and is not told which. */
-static void say_conflict(const struct glk_conflict *c, const char *before)
+static void say_conflict(const struct glk_conflict *c, const char *remark,
+			 const char *before)
 {
-	fputs("guestlock: ", stderr);
+	fprintf(stderr, "guestlock: %s", remark);
 	text_put(stderr, c->path, 0);
 	fprintf(stderr, ": %s", before);
 	if (!*c->how)
@@ -134,7 +135,7 @@ static int refuse(const struct cli *cli, const struct glk_conflict *conflicts,
 		cli_say(message);
 
 	for (size_t i = 0; i < n; i++)
-		say_conflict(&conflicts[i], "");
+		say_conflict(&conflicts[i], "", "");
 	if (!cli->options.json)
 		return STATUS_HELD;
 	o = error_object(-EBUSY);
@@ -164,6 +165,24 @@ int cli_fail_context(const struct cli *cli, int err)
 	return cli_fail(cli, err, message);
 }
 
+int cli_warn(const struct cli *cli)
+{
+	const struct glk_conflict *conflicts;
+	size_t n = glk_context_conflicts(cli->context, &conflicts);
+	_cleanup_(json_decref_p) json_t *list = json_array();
+	int e = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!cli->options.quiet)
+			say_conflict(&conflicts[i], "warning: ", "");
+		e |= json_array_append_new(list, json_conflict(&conflicts[i]));
+	}
+	if (!cli->options.json ||
+	    cli->options.policy.exclusive_open != GLK_OPEN_WARN)
+		return STATUS_OK;
+	return cli_print_json(e ? NULL : json_pack("{s:O}", "warnings", list));
+}
+
 int cli_fail_options(const struct cli *cli, int err)
 {
 	const char *complaint = cli->options.complaint;
@@ -187,7 +206,7 @@ void cli_note(const struct cli *cli, const char *subject, const char *text)
 void cli_note_wait(void *arg, const struct glk_conflict *conflict)
 {
 	(void)arg;
-	say_conflict(conflict, "waiting: ");
+	say_conflict(conflict, "", "waiting: ");
 }
 
 void cli_note_denied(const struct cli *cli, size_t denied)

@@ -57,13 +57,26 @@ static bool is_lost(const struct glk_lease_info *lease)
 	return !lease->held && lease->role == GLK_ROLE_NONE;
 }
 
-static bool has_all(const struct glk_guest_info *info,
+/* The policy may be to take no lock for those that are only read. */
+static bool is_skipped(const struct ofd *ofd,
+		       const struct glk_resource *resource)
+{
+	const struct glk_policy *policy = glk_context_policy(ofd->context);
+
+	return policy->flags & GLK_POLICY_SKIP_READONLY &&
+	       resource->type == GLK_RESOURCE_DISK &&
+	       resource->flags & GLK_DISK_READONLY;
+}
+
+static bool has_all(const struct ofd *ofd, const struct glk_guest_info *info,
 		    const struct glk_resource *resources, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		const struct glk_lease_info *lease =
-			find_lease(info, &resources[i]);
+		const struct glk_lease_info *lease;
 
+		if (is_skipped(ofd, &resources[i]))
+			continue;
+		lease = find_lease(info, &resources[i]);
 		if (!lease || is_lost(lease))
 			return false;
 	}
@@ -94,7 +107,7 @@ int ofd_supervised(void *state, const struct glk_resource *resources, size_t n,
 	r = glk_guest_info(ofd->guest, &info);
 	if (r)
 		return r;
-	if (!has_all(info, resources, n))
+	if (!has_all(ofd, info, resources, n))
 		return -EAGAIN;
 	*ret_pid = info->pid;
 	ofd->list = fd_close(ofd->list);
@@ -165,13 +178,15 @@ static int look_at_leases(const struct glk_guest_info *info,
 	return r ? r : lost;
 }
 
-static int look_for_expected(const struct glk_guest_info *info,
+static int look_for_expected(const struct ofd *ofd,
+			     const struct glk_guest_info *info,
 			     struct glk_driver_finding *finding)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < finding->n_expected && !r; i++)
-		if (!find_lease(info, &finding->expected[i]))
+		if (!is_skipped(ofd, &finding->expected[i]) &&
+		    !find_lease(info, &finding->expected[i]))
 			r = finding->drift(finding, GLK_DRIFT_MISSING,
 					   finding->expected[i].path);
 	return r;
@@ -192,7 +207,7 @@ int ofd_attach(void *state, struct glk_driver_finding *finding)
 		return r;
 	finding->pid = info->pid;
 	lost = look_at_leases(info, finding);
-	r = lost < 0 ? lost : look_for_expected(info, finding);
+	r = lost < 0 ? lost : look_for_expected(ofd, info, finding);
 	if (r)
 		return ofd_no_memory(ofd);
 	if (lost)

@@ -22,7 +22,7 @@
 
 #define DISKS_MAX 100
 #define BYTES_MAX (64U << 10)
-#define WORDS_MAX (24 + 2 * DISKS_MAX)
+#define WORDS_MAX (40 + 2 * DISKS_MAX)
 
 struct words {
 	char **items; /* WORDS_MAX + 1 */
@@ -78,6 +78,43 @@ static void add_identity(struct words *words, const struct ofd *ofd)
 	add(words, "%016llx", (unsigned long long)config->tag);
 	if (ofd->mode == GLK_MANAGER_MIGRATE)
 		add(words, "--incoming");
+}
+
+static void add_option(struct words *words, const char *option,
+		       const char *value)
+{
+	if (!value)
+		return;
+	add(words, "%s", option);
+	add(words, "%s", value);
+}
+
+/* What differs from the default: the supervisor has a context of its own. */
+static void add_policy(struct words *words, const struct glk_policy *policy)
+{
+	static const char *const scopes[] = {
+		[GLK_SCOPE_NODE] = "node",
+		[GLK_SCOPE_HOST] = "host",
+		[GLK_SCOPE_SERVER] = "server",
+		[GLK_SCOPE_CLUSTER] = "cluster",
+	};
+	static const char *const opens[] = {
+		[GLK_OPEN_WARN] = "warn",
+		[GLK_OPEN_REFUSE] = "require",
+	};
+
+	if (policy->wait_ms) {
+		add(words, "--wait");
+		add(words, "%llu",
+		    ((unsigned long long)policy->wait_ms + 999) / 1000);
+	}
+	add_option(words, "--require-scope", scopes[policy->require_scope]);
+	add_option(words, "--exclusive-open", opens[policy->exclusive_open]);
+	if (policy->flags & GLK_POLICY_SKIP_READONLY)
+		add_option(words, "--readonly", "skip");
+	add_option(words, "--lock-dir", policy->lock_dir);
+	add_option(words, "--lvm-lock-dir", policy->lvm_lock_dir);
+	add_option(words, "--scsi-lock-dir", policy->scsi_lock_dir);
 }
 
 /* PATH[,shared][,readonly][,lease]: the supervisor may run in another folder,
@@ -215,6 +252,7 @@ int ofd_supervisor(void *state, const struct glk_resource *resources, size_t n,
 		return ofd_no_memory(ofd);
 	add(&words, "%s", command && *command ? command : GUESTLOCK_COMMAND);
 	add_identity(&words, ofd);
+	add_policy(&words, glk_context_policy(ofd->context));
 	r = add_disks(ofd, &words, resources, n);
 	add(&words, "--");
 	if (!r && words.failed)

@@ -6,7 +6,9 @@
 #include "core/lib/lease_file.h"
 #include "core/lib/lock_dir.h"
 #include "core/lib/look.h"
+#include "core/lib/openers.h"
 #include "core/lib/own.h"
+#include "core/lib/qemu.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -97,7 +99,9 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 	for (size_t i = 0; i < n; i++)
 		take_event(t, &acts[i]);
 	r = verify_alone(t, acts, n);
-	return r ? r : take_verify_points(t, first, n);
+	if (!r)
+		r = take_verify_points(t, first, n);
+	return r ? r : openers_check(t, first, n);
 }
 
 int take_add_refusal(struct take *t, uint32_t item,
@@ -170,6 +174,38 @@ void take_ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
 	}
 }
 
+/* Of those that are not our own guest's: who has them? The indices of the
+   events stand in op_items, those of the QEMUs apart. */
+static int inquire(struct take *t, size_t first, size_t n)
+{
+	_cleanup_(freep) struct holder_ask *asks = calloc(n, sizeof(*asks));
+	size_t k = 0, n_qemu = 0;
+	int r = 0;
+
+	if (!asks)
+		return -ENOMEM;
+	for (size_t i = first; i < first + n; i++) {
+		const struct txn_event *e = &t->events[i];
+
+		if (e->holder != TXN_HOLDER_FADING || t->slots[e->item].qemu)
+			continue;
+		t->op_items[k] = (uint32_t)i;
+		take_ask_about(t, e->item, &asks[k++]);
+	}
+	if (k)
+		r = holders_find(t->context, asks, k, t->search_until,
+				 add_refusal, t);
+	if (k && !r)
+		r = lock_dir_quote(t, asks, k, add_refusal);
+	for (size_t i = first; i < first + n; i++)
+		if (t->events[i].holder == TXN_HOLDER_FADING &&
+		    t->slots[t->events[i].item].qemu)
+			t->op_items[n_qemu++] = (uint32_t)i;
+	if (n_qemu && !r)
+		r = qemu_inquire(t, t->op_items, n_qemu, add_refusal, t);
+	return r;
+}
+
 /*
  * First our own guest's leases, then whoever else it may be. If ours cannot be
  * read, it is a refusal all the same. All rounds of inquiry share one limit;
@@ -177,13 +213,9 @@ void take_ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
  */
 static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 {
-	_cleanup_(freep) struct holder_ask *asks = NULL;
-	size_t first = t->n_events, k = 0;
+	size_t first = t->n_events;
 	int r;
 
-	asks = calloc(n, sizeof(*asks));
-	if (!asks)
-		return -ENOMEM;
 	if (!t->search_until)
 		t->search_until = deadline_in_ms(SEARCH_MS);
 	own_forget(t);
@@ -194,19 +226,10 @@ static int do_inquire(struct take *t, const struct txn_act *acts, size_t n)
 	recall(t, acts, n);
 	if (clock_now() < t->search_until)
 		conflict_clear(&t->refused);
-	for (size_t i = 0; i < n; i++) {
-		struct txn_event *e = &t->events[first + i];
-
-		if (e->holder != TXN_HOLDER_NONE)
-			continue;
-		e->holder = TXN_HOLDER_FADING;
-		t->op_items[k] = (uint32_t)(first + i);
-		take_ask_about(t, e->item, &asks[k++]);
-	}
-	if (!k)
-		return 0;
-	r = holders_find(t->context, asks, k, t->search_until, add_refusal, t);
-	return r ? r : lock_dir_quote(t, asks, k, add_refusal);
+	for (size_t i = 0; i < n; i++)
+		if (t->events[first + i].holder == TXN_HOLDER_NONE)
+			t->events[first + i].holder = TXN_HOLDER_FADING;
+	return inquire(t, first, n);
 }
 
 void take_sleep_until(uint64_t instant)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "core/lib/take.h"
+#include "core/lib/qemu.h"
 
 #include <fcntl.h>
 
@@ -13,7 +13,8 @@
  * Who shares byte 0 with us is the source, if somebody has byte 4. If nobody
  * has, the source has ended; or there never was one, and a guest that merely
  * shares the disk must not find a writer beside it. So byte 0 must be had whole
- * for a moment. Somebody who comes to share it later sees byte 2.
+ * for a moment. Somebody who comes to share it later sees byte 2. Then a QEMU
+ * that has the disk open is nobody's whom we know, either.
  */
 
 /* Indices into the events of the disks that are still being worked at. */
@@ -78,10 +79,29 @@ static int look_for_source(struct claim *c)
 		if (op->res)
 			c->t->slots[c->t->events[c->at[i]].item].blamed =
 				(uint8_t)c->point;
+		c->t->slots[c->t->events[c->at[i]].item].has_source =
+			op->lock.type != F_UNLCK;
 		if (!op->res && op->lock.type == F_UNLCK)
 			c->at[n++] = c->at[i];
 	}
 	c->n = n;
+	return r;
+}
+
+/* The source's QEMU is not in the way, and these have no source. */
+static int look_for_qemu(struct claim *c)
+{
+	const struct op_lock what = { .type = F_WRLCK,
+				      .start = QEMU_BYTES_START,
+				      .len = QEMU_BYTES_LEN };
+	int r = run(c, OP_QUERY, &what);
+
+	for (size_t i = 0; i < c->n && !r; i++) {
+		struct txn_event *e = &c->t->events[c->at[i]];
+
+		e->res = c->t->ops[i].res;
+		c->t->slots[e->item].qemu = c->t->ops[i].lock.type != F_UNLCK;
+	}
 	return r;
 }
 
@@ -106,5 +126,5 @@ int take_claim(struct take *t, size_t first, size_t n, unsigned point)
 		r = lock(&c, F_WRLCK, LOCK_BYTE_OWNER);
 	if (!r)
 		r = lock(&c, F_RDLCK, LOCK_BYTE_OWNER);
-	return r;
+	return r || point ? r : look_for_qemu(&c);
 }

@@ -2,6 +2,7 @@
 #include "core/lib/lib.h"
 
 #include "core/base/util.h"
+#include "core/capsule/proc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,19 @@ void conflict_drop_last(struct conflict_list *list)
 {
 	if (list->n)
 		forget(&list->items[--list->n]);
+}
+
+void conflict_of_process(struct glk_conflict *c, pid_t pid,
+			 char exe[static PATH_MAX])
+{
+	uint64_t start;
+
+	proc_exe(pid, exe, PATH_MAX);
+	c->kind = GLK_CONFLICT_PROCESS;
+	c->pid = pid;
+	c->exe = exe;
+	if (!proc_start_time(pid, &start))
+		c->since = proc_start_to_realtime(start);
 }
 
 static void format_time(uint64_t ns, char *buf, size_t size)

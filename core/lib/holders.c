@@ -286,15 +286,10 @@ static int report_process(struct search *s, size_t ask, pid_t pid, short type,
 	struct holder_answer answer = {
 		.mode = type == F_RDLCK ? RES_SHARED : RES_EXCLUSIVE,
 		.dying = fading || proc_is_dying(pid),
-		.who = { .kind = GLK_CONFLICT_PROCESS, .pid = pid },
 	};
 	char exe[PATH_MAX];
-	uint64_t start;
 
-	proc_exe(pid, exe, sizeof(exe));
-	answer.who.exe = exe;
-	if (!proc_start_time(pid, &start))
-		answer.who.since = proc_start_to_realtime(start);
+	conflict_of_process(&answer.who, pid, exe);
 	return report(s, ask, &answer);
 }
 

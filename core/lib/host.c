@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/base/compat.h"
+#include "core/base/util.h"
 #include "core/lib/device.h"
-#include "core/lib/holders.h"
 #include "core/lib/info.h"
 #include "core/lib/lock_dir.h"
 #include "core/lib/look.h"
+#include "core/lib/qemu.h"
 #include "core/lib/where.h"
-
-#include "core/base/compat.h"
-#include "core/base/util.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -195,6 +194,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 			 context->deadline, add_holder, context);
 	if (!r)
 		r = lock_dir_holders(context, &asks[0]);
+	if (!r && !context->holders.n)
+		r = qemu_holders(context, &asks[0], add_holder, context);
 	where_close(context, asks[0].fd, where.kind.remote);
 	if (r)
 		return ask_fail(context, path, r);

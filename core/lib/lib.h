@@ -10,6 +10,7 @@
 #include "include/guestlock.h"
 #include "uring/engine.h"
 
+#include <limits.h>
 #include <stdbool.h>
 
 #define GLK_EXPORT __attribute__((__visibility__("default")))
@@ -95,6 +96,9 @@ const char *quoted(const char *s);
 int conflict_add(struct conflict_list *list, const struct glk_conflict *c);
 void conflict_clear(struct conflict_list *list);
 void conflict_drop_last(struct conflict_list *list);
+/* Fill in kind, pid, exe and since of a process; @exe backs the answer. */
+void conflict_of_process(struct glk_conflict *c, pid_t pid,
+			 char exe[static PATH_MAX]);
 /* One clause for a message: "held exclusively by guest 'web1' (...)". */
 void conflict_describe(const struct glk_conflict *c, char *buf, size_t size);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/qemu.h"
 #include "core/lib/relatives.h"
 #include "core/lib/take.h"
 
@@ -10,10 +11,10 @@
  * takes no part in later rounds, and gives up what it has got in those before.
  * Plain images have one point, so for them there is one round.
  *
- * A shared lock and the test that nobody hands the disk over stand in one batch
- * where locks are local, which the engine runs in order; where they are a round
- * trip they are two batches, each overlapping, since operations on one
- * descriptor must not.
+ * A lock and the questions behind it (does nobody hand the disk over? has no
+ * QEMU got it open?) stand in one batch where locks are local, which the engine
+ * runs in order; where they are a round trip they are batches of their own,
+ * each overlapping, since operations on one descriptor must not.
  *
  * What is not a lock but must be looked at once the disk is locked comes last
  * (take_look_around()). Both of two that exclude each other in such a way lock
@@ -35,41 +36,75 @@ static bool takes_part(const struct round *round, const struct txn_event *e)
 	       !take_claims(t, e->item);
 }
 
-/* @kind: OP_LOCK, or OP_QUERY for the bytes of a hand-over. */
 static void prepare(const struct round *round, uint32_t item, struct op *op,
 		    enum op_kind kind)
 {
 	const struct take *t = round->t;
 	const struct take_point point = take_point(t, item, round->point);
-	bool query = kind == OP_QUERY;
 
 	*op = (struct op){
 		.kind = (uint8_t)kind,
 		.flags = point.remote ? OP_REMOTE : 0,
 		.fd = point.fd,
-		.lock = {
-			.type = take_is_shared(t, item) ? F_RDLCK : F_WRLCK,
-			.start = query ? LOCK_HANDOVER_START : LOCK_BYTE_OWNER,
-			.len = query ? LOCK_HANDOVER_LEN : 1,
-		},
+		.lock = { .type = take_is_shared(t, item) ? F_RDLCK : F_WRLCK,
+			  .start = LOCK_BYTE_OWNER,
+			  .len = 1 },
 	};
 }
 
-static int judge_query(const struct op *query)
+/* What is asked about a point that has just been locked. */
+enum question {
+	ASK_HANDOVER, /* does nobody hand it over? */
+	ASK_QEMU,     /* has no QEMU got it open? */
+	ASK_N,
+};
+
+/* Readers are in the way of who wants the disk alone. */
+static void prepare_question(const struct round *round, uint32_t item,
+			     struct op *op, enum question question)
 {
-	if (query->res)
-		return query->res;
-	return query->lock.type == F_UNLCK ? 0 : TXN_BUSY;
+	bool shared = take_is_shared(round->t, item);
+
+	prepare(round, item, op, OP_QUERY);
+	if (question == ASK_HANDOVER) {
+		op->lock.start = LOCK_HANDOVER_START;
+		op->lock.len = LOCK_HANDOVER_LEN;
+	} else {
+		op->lock.type = F_WRLCK;
+		op->lock.start = QEMU_BYTES_START + shared;
+		op->lock.len = QEMU_BYTES_LEN - shared;
+	}
 }
 
-/* Does this point's query follow its lock, or is it run apart, or is there
-   none? */
-static bool asks(const struct round *round, uint32_t item, bool apart)
+/* A destination shares its disks with its source's QEMU. */
+static bool asks(const struct round *round, uint32_t item,
+		 enum question question)
 {
 	const struct take *t = round->t;
 
-	return take_is_shared(t, item) &&
-	       take_point(t, item, round->point).remote == apart;
+	if (question == ASK_HANDOVER)
+		return take_is_shared(t, item);
+	return !round->point && !t->incoming &&
+	       t->slots[item].type != RES_TYPE_LEASE;
+}
+
+static bool is_remote(const struct round *round, uint32_t item)
+{
+	return take_point(round->t, item, round->point).remote;
+}
+
+/* Who has found a QEMU asks more when everything is locked. */
+static int judge_question(const struct round *round, uint32_t item,
+			  const struct op *query, enum question question)
+{
+	bool taken = query->lock.type != F_UNLCK;
+
+	if (query->res)
+		return query->res;
+	if (question == ASK_HANDOVER)
+		return taken ? TXN_BUSY : 0;
+	round->t->slots[item].qemu = taken;
+	return 0;
 }
 
 static void note(const struct round *round, struct txn_event *e, int res)
@@ -79,7 +114,7 @@ static void note(const struct round *round, struct txn_event *e, int res)
 		round->t->slots[e->item].blamed = (uint8_t)round->point;
 }
 
-static int query_apart(const struct round *round)
+static int ask_apart(const struct round *round, enum question question)
 {
 	struct take *t = round->t;
 	size_t k = 0;
@@ -88,16 +123,63 @@ static int query_apart(const struct round *round)
 	for (size_t i = round->first; i < round->first + round->n; i++) {
 		struct txn_event *e = &t->events[i];
 
-		if (!takes_part(round, e) || !asks(round, e->item, true))
+		if (!takes_part(round, e) || !is_remote(round, e->item) ||
+		    !asks(round, e->item, question))
 			continue;
 		t->op_items[k] = (uint32_t)i;
-		prepare(round, e->item, &t->ops[k++], OP_QUERY);
+		prepare_question(round, e->item, &t->ops[k++], question);
 	}
 	r = take_run(t, k);
-	for (size_t i = 0; i < k && !r; i++)
-		note(round, &t->events[t->op_items[i]],
-		     judge_query(&t->ops[i]));
+	for (size_t i = 0; i < k && !r; i++) {
+		struct txn_event *e = &t->events[t->op_items[i]];
+
+		note(round, e,
+		     judge_question(round, e->item, &t->ops[i], question));
+	}
 	return r;
+}
+
+/* Of those that follow its lock in one batch. */
+static size_t n_questions(const struct round *round, uint32_t item)
+{
+	size_t n = 0;
+
+	for (unsigned q = 0; q < ASK_N && !is_remote(round, item); q++)
+		n += asks(round, item, q);
+	return n;
+}
+
+/* Its lock, and where that is no round trip, its questions behind it. */
+static size_t prepare_item(const struct round *round, uint32_t item,
+			   struct op *ops)
+{
+	size_t k = 0;
+
+	prepare(round, item, &ops[k++], OP_LOCK);
+	if (ops->flags)
+		ops->flags |= OP_LEND;
+	for (unsigned q = 0; q < ASK_N && !is_remote(round, item); q++)
+		if (asks(round, item, q))
+			prepare_question(round, item, &ops[k++], q);
+	return k;
+}
+
+/* The answers to the same. */
+static size_t judge_item(const struct round *round, struct txn_event *e,
+			 const struct op *ops)
+{
+	size_t k = 0;
+	int res = take_judge(&ops[k++]);
+
+	for (unsigned q = 0; q < ASK_N && !is_remote(round, e->item); q++) {
+		if (!asks(round, e->item, q))
+			continue;
+		if (!res)
+			res = judge_question(round, e->item, &ops[k], q);
+		k++;
+	}
+	note(round, e, res);
+	return k;
 }
 
 /* What was lent to the engine and not given back is not ours to close. */
@@ -113,7 +195,7 @@ static void note_lost(const struct round *round)
 			continue;
 		if (t->ops[k++].fd < 0)
 			*take_descriptor(t, e->item, round->point) = -1;
-		k += asks(round, e->item, false);
+		k += n_questions(round, e->item);
 	}
 }
 
@@ -123,35 +205,18 @@ static int lock_point(const struct round *round)
 	size_t end = round->first + round->n, k = 0;
 	int r;
 
-	for (size_t i = round->first; i < end; i++) {
-		uint32_t item = t->events[i].item;
-
-		if (!takes_part(round, &t->events[i]))
-			continue;
-		prepare(round, item, &t->ops[k], OP_LOCK);
-		if (t->ops[k].flags)
-			t->ops[k].flags |= OP_LEND;
-		k++;
-		if (asks(round, item, false))
-			prepare(round, item, &t->ops[k++], OP_QUERY);
-	}
+	for (size_t i = round->first; i < end; i++)
+		if (takes_part(round, &t->events[i]))
+			k += prepare_item(round, t->events[i].item, &t->ops[k]);
 	r = take_run(t, k);
 	note_lost(round);
 	k = 0;
-	for (size_t i = round->first; i < end && !r; i++) {
-		struct txn_event *e = &t->events[i];
-		int res;
-
-		if (!takes_part(round, e))
-			continue;
-		res = take_judge(&t->ops[k++]);
-		if (asks(round, e->item, false)) {
-			res = res ? res : judge_query(&t->ops[k]);
-			k++;
-		}
-		note(round, e, res);
-	}
-	return r ? r : query_apart(round);
+	for (size_t i = round->first; i < end && !r; i++)
+		if (takes_part(round, &t->events[i]))
+			k += judge_item(round, &t->events[i], &t->ops[k]);
+	for (unsigned q = 0; q < ASK_N && !r; q++)
+		r = ask_apart(round, q);
+	return r;
 }
 
 /* Which of its points may a refused disk have locked? Not the one that was
@@ -162,7 +227,7 @@ static bool may_have(const struct take *t, uint32_t item, unsigned point)
 
 	if (point >= take_n_points(slot))
 		return false;
-	if (slot->more && slot->more->rival.how)
+	if (slot->qemu || (slot->more && slot->more->rival.how))
 		return true;
 	return point < slot->blamed ||
 	       (point == slot->blamed &&
@@ -208,6 +273,7 @@ int take_lock(struct take *t, const struct txn_act *acts, size_t n)
 		take_event(t, &acts[i]);
 		t->slots[acts[i].item].blamed = 0;
 		take_clear_rival(&t->slots[acts[i].item]);
+		t->slots[acts[i].item].qemu = false;
 		n_points =
 			MAX(n_points, take_n_points(&t->slots[acts[i].item]));
 	}
@@ -216,6 +282,8 @@ int take_lock(struct take *t, const struct txn_act *acts, size_t n)
 		if (!r && t->incoming)
 			r = take_claim(t, round.first, n, round.point);
 	}
+	if (!r)
+		r = qemu_look(t, round.first, n);
 	if (!r)
 		r = take_look_around(t, round.first, n);
 	return r ? r : drop_refused(&round, n_points);

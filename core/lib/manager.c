@@ -96,6 +96,12 @@ GLK_EXPORT void glk_manager_set_timeout(struct glk_manager *manager,
 	glk_context_set_timeout(manager->context, ms);
 }
 
+GLK_EXPORT int glk_manager_set_policy(struct glk_manager *manager,
+				      const struct glk_policy *policy)
+{
+	return glk_context_set_policy(manager->context, policy);
+}
+
 GLK_EXPORT void glk_manager_cancel(struct glk_manager *manager)
 {
 	glk_context_cancel(manager->context);

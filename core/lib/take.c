@@ -26,6 +26,7 @@ static void take_done(struct take *t)
 	txn_free(t->txn);
 	places_done(&t->places);
 	conflict_clear(&t->refused);
+	conflict_clear(&t->warnings);
 	free(t->refused_items);
 	free(t->mine);
 }
@@ -37,14 +38,14 @@ static int take_alloc(struct take *t)
 	char *at;
 
 	at = context_scratch(t->context, room,
-			     2 * sizeof(*t->ops) + sizeof(*t->events) +
+			     3 * sizeof(*t->ops) + sizeof(*t->events) +
 				     sizeof(*t->slots) +
 				     2 * sizeof(*t->op_items) +
 				     sizeof(*t->fds));
 	if (!at)
 		return -ENOMEM;
 	t->ops = (struct op *)at;
-	t->events = (struct txn_event *)(t->ops + 2 * room);
+	t->events = (struct txn_event *)(t->ops + 3 * room);
 	t->slots = (struct take_slot *)(t->events + room);
 	t->op_items = (uint32_t *)(t->slots + room);
 	t->fds = (int *)(t->op_items + 2 * room);
@@ -76,18 +77,38 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 	return r ? r : txn_new(&config, &t->txn);
 }
 
+/* The policy may be to take no read-only disk at all. */
+static bool is_skipped(const struct glk_context *context,
+		       const struct wanted_disk *disk)
+{
+	return disk->readonly &&
+	       context->policy.flags & GLK_POLICY_SKIP_READONLY;
+}
+
+static size_t count_taken(const struct glk_context *context,
+			  const struct wanted_disk *disks, size_t n)
+{
+	size_t taken = 0;
+
+	for (size_t i = 0; i < n; i++)
+		taken += !is_skipped(context, &disks[i]);
+	return taken;
+}
+
 static int take_add(struct take *t, const struct wanted_disk *disks)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < t->n && !r; i++) {
+	for (size_t i = 0; i < t->n && !r; disks++) {
 		struct take_slot *slot = &t->slots[i];
 
-		slot->place =
-			places_find(&t->places, disks[i].path, &slot->base);
-		slot->type = disks[i].type;
-		slot->claim = disks[i].claim;
-		r = txn_add(t->txn, disks[i].path, disks[i].mode);
+		if (is_skipped(t->context, disks))
+			continue;
+		slot->place = places_find(&t->places, disks->path, &slot->base);
+		slot->type = disks->type;
+		slot->claim = disks->claim;
+		r = txn_add(t->txn, disks->path, disks->mode);
+		i++;
 	}
 	return r;
 }
@@ -221,16 +242,23 @@ static const struct glk_conflict *refusal_of(const struct take *t, size_t i)
 	return NULL;
 }
 
-static int add_conflict(struct take *t, size_t i)
+/* One holder of a lock stands for all of them; of openers each is told. */
+static int add_conflicts(struct take *t, size_t i)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
-	const struct glk_conflict *known = refusal_of(t, i);
-	struct glk_conflict c = { .path = item->path };
+	struct glk_conflict c = { .path = item->path, .mode = (int)item->mode };
+	size_t told = 0;
+	int r = 0;
 
-	if (known)
-		c = *known;
-	c.mode = (int)item->mode;
-	return conflict_add(&t->context->conflicts, &c);
+	for (size_t k = 0; k < t->refused.n && !r; k++) {
+		if (t->refused_items[k] != i || (told && !t->opened))
+			continue;
+		c = t->refused.items[k];
+		c.mode = (int)item->mode;
+		r = conflict_add(&t->context->conflicts, &c);
+		told++;
+	}
+	return r || told ? r : conflict_add(&t->context->conflicts, &c);
 }
 
 /* The item that the message shall speak of: not a conflict if there is
@@ -278,7 +306,7 @@ static int report_items(struct take *t)
 				    text ? text : item_text(item), more);
 	for (size_t i = 0; i < t->n && !r; i++)
 		if (txn_item(t->txn, i)->error == -EBUSY)
-			r = add_conflict(t, i);
+			r = add_conflicts(t, i);
 	if (r)
 		return r;
 	refusal = refusal_of(t, worst);
@@ -302,8 +330,12 @@ static int report_outcome(struct take *t)
 {
 	int error = txn_error(t->txn);
 
-	if (txn_outcome(t->txn) == TXN_HELD)
+	if (txn_outcome(t->txn) == TXN_HELD) {
+		conflict_clear(&t->context->conflicts);
+		t->context->conflicts = t->warnings;
+		t->warnings = (struct conflict_list){};
 		return 0;
+	}
 	if (t->park_error)
 		return park_failed(t);
 	if (error)
@@ -317,7 +349,7 @@ int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
 	_cleanup_(take_done) struct take t = {};
 	int r;
 
-	r = take_init(&t, guest, n);
+	r = take_init(&t, guest, count_taken(guest->context, disks, n));
 	if (!r)
 		r = take_add(&t, disks);
 	if (!r)

@@ -40,11 +40,13 @@ struct take_slot {
 	uint32_t place;
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
-	bool claim;	/* open it with O_EXCL */
-	bool alone;	/* opened and verified by its whole path */
-	bool located;	/* where its links lead is known: remote says it */
-	bool patient;	/* somebody has a lease on it (F_SETLEASE): wait */
-	uint8_t blamed; /* the point that was last refused, or that failed */
+	bool claim;	 /* open it with O_EXCL */
+	bool alone;	 /* opened and verified by its whole path */
+	bool located;	 /* where its links lead is known: remote says it */
+	bool patient;	 /* somebody has a lease on it (F_SETLEASE): wait */
+	bool qemu;	 /* a QEMU has it open, and not as we want */
+	bool has_source; /* claimed from the source of a migration */
+	uint8_t blamed;	 /* the point that was last refused, or that failed */
 	struct op_stat seen;	/* what is open; mode 0: ask */
 	struct take_more *more; /* or NULL; kept until it is opened again */
 };
@@ -67,7 +69,7 @@ struct take {
 	struct txn *txn;
 	size_t n;
 	struct take_slot *slots; /* these five are the context's scratch */
-	struct op *ops;		 /* two for each item */
+	struct op *ops;		 /* three for each item */
 	uint32_t *op_items;	 /* scratch: what an op or an ask belongs to */
 	int *fds;		 /* scratch: descriptors to close */
 	struct txn_event *events;
@@ -81,8 +83,10 @@ struct take {
 	bool mine_known;
 	struct conflict_list refused; /* of the last inquiry */
 	uint32_t *refused_items;
+	bool opened; /* they are openers, and hold no lock */
 	size_t cap_refused;
-	uint64_t search_until;	/* of all inquiries */
+	struct conflict_list warnings; /* who else has a disk open */
+	uint64_t search_until;	       /* of all inquiries */
 	struct mount_kind weak; /* the first that the policy finds too weak */
 	uint64_t wait_left;	/* ns, of the policy's time */
 	uint64_t wait_slice;	/* ns; 0: none has been used up yet */

@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/lib/own.h"
+#include "core/lib/qemu.h"
 
 #include <fcntl.h>
 
@@ -14,7 +15,7 @@
  * the very point that was refused, and once it is granted the disk is locked as
  * always, with all of its points. There is nothing to wait for
  *
- * - if the bytes of a hand-over are in the way, or a rival;
+ * - if the bytes of a hand-over are in the way, or a rival, or a QEMU;
  * - for the destination of a migration, which needs its source to prepare;
  * - on a further point that other hosts see, too: they may know the disk by
  *   another identity, and with it have another order to wait in.
@@ -57,7 +58,8 @@ static int awaited_point(const struct take *t, uint32_t item)
 {
 	const struct take_slot *slot = &t->slots[item];
 
-	if (take_claims(t, item) || (slot->more && slot->more->rival.how))
+	if (take_claims(t, item) || slot->qemu ||
+	    (slot->more && slot->more->rival.how))
 		return -1;
 	if (slot->blamed && take_point(t, item, slot->blamed).remote)
 		return -1;
@@ -118,9 +120,12 @@ static int tell(struct take *t, uint32_t item)
 	int r;
 
 	take_ask_about(t, item, &ask);
-	r = holders_find(t->context, &ask, 1,
-			 wait_begin(t, SEARCH_MS * NSEC_PER_MSEC), tell_one,
-			 &telling);
+	if (t->slots[item].qemu)
+		r = qemu_holders(t->context, &ask, tell_one, &telling);
+	else
+		r = holders_find(t->context, &ask, 1,
+				 wait_begin(t, SEARCH_MS * NSEC_PER_MSEC),
+				 tell_one, &telling);
 	unknown.who.path = txn_item(t->txn, item)->path;
 	if (!r && !telling.told)
 		tell_one(&telling, &unknown);

@@ -44,7 +44,7 @@ enum glk_driver_abilities {
 
 /* The guest of a manager. Valid as long as the driver's state for it. */
 struct glk_driver_guest {
-	struct glk_context *context; /* the manager's */
+	struct glk_context *context; /* the manager's; has its policy, too */
 	int mode;		     /* enum glk_manager_mode */
 	struct glk_guest_config config;
 	const char *lockspace; /* or NULL */

@@ -137,8 +137,16 @@ int glk_manager_new(struct glk_driver *driver, int type, int mode,
    to no process end, having nobody to live in. NULL is fine. Since: 0.1 */
 void glk_manager_free(struct glk_manager *manager);
 
-/* As the calls of the same names on a context. Since: 0.1 */
+/*
+ * As the calls of the same names on a context. A policy is for disks that are
+ * taken from then on, and for the words of glk_manager_supervisor_args(), where
+ * the time to wait is in whole seconds, rounded up. In mode ATTACH, too, it
+ * says whether read-only disks are expected. Drivers find it in their context.
+ * Since: 0.1
+ */
 void glk_manager_set_timeout(struct glk_manager *manager, unsigned ms);
+int glk_manager_set_policy(struct glk_manager *manager,
+			   const struct glk_policy *policy);
 void glk_manager_cancel(struct glk_manager *manager);
 const char *glk_manager_message(const struct glk_manager *manager);
 size_t glk_manager_conflicts(const struct glk_manager *manager,

@@ -229,6 +229,44 @@ static void test_disks_are_plugged_and_unplugged(void **state)
 	glk_driver_unload(driver);
 }
 
+static void test_a_policy_says_how_disks_are_taken(void **state)
+{
+	struct glk_policy policy = { .exclusive_open = 3 };
+	struct glk_driver *driver = load("ofd");
+	const char *disk = test_file("open", IMAGE_SIZE);
+	const struct glk_conflict *conflicts = NULL;
+	struct glk_manager *manager;
+	char byte = 0;
+	int told[2];
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe(told), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (open(disk, O_RDONLY) < 0 || write(told[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(told[1]);
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	close(told[0]);
+	manager = new_manager(driver, GLK_MANAGER_START, 2);
+	assert_int_equal(add(manager, disk, 0), 0);
+	assert_int_equal(glk_manager_set_policy(manager, &policy), -EINVAL);
+	policy.exclusive_open = GLK_OPEN_WARN;
+	assert_int_equal(glk_manager_set_policy(manager, &policy), 0);
+	assert_int_equal(glk_manager_acquire(manager), 0);
+	assert_int_equal(glk_manager_conflicts(manager, &conflicts), 1);
+	assert_string_equal(conflicts[0].how, "has it open");
+	end(pid);
+	glk_manager_free(manager);
+	glk_driver_unload(driver);
+}
+
 static void test_a_refusal_names_the_holder(void **state)
 {
 	struct glk_driver *driver = load("ofd");
@@ -509,6 +547,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_a_guest_has_its_disks_from_acquire_to_its_end),
 	cmocka_unit_test(test_free_releases_what_no_process_was_given),
 	cmocka_unit_test(test_disks_are_plugged_and_unplugged),
+	cmocka_unit_test(test_a_policy_says_how_disks_are_taken),
 	cmocka_unit_test(test_a_refusal_names_the_holder),
 	cmocka_unit_test(test_a_guest_is_found_again_with_its_drift),
 	cmocka_unit_test(

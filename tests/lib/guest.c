@@ -261,6 +261,53 @@ void process_end(pid_t pid)
 	MUST_EQUAL(process_wait(pid), 128 + SIGKILL);
 }
 
+/* Whom the kernel has made our children; the first few are enough. */
+static void kill_children(void)
+{
+	char path[64], buf[4096], *at = buf, *end;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children",
+		 (int)program_pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	fd_close(fd);
+	buf[MAX(n, 0)] = '\0';
+	for (;;) {
+		long pid = strtol(at, &end, 10);
+
+		/* The last one may be cut short. */
+		if (end == at || !*end)
+			break;
+		kill((pid_t)pid, SIGKILL);
+		at = end;
+	}
+}
+
+/* Children of those that end become ours. */
+int process_end_all(void **state)
+{
+	uint64_t deadline = deadline_in_ms(SETTLE_MS);
+	pid_t pid;
+
+	(void)state;
+	do {
+		kill_children();
+		do
+			pid = waitpid(-1, NULL, WNOHANG);
+		while (pid > 0);
+		usleep(1000);
+	} while (pid == 0 && clock_now() < deadline);
+	return pid == 0 ? -1 : 0;
+}
+
+__attribute__((destructor)) static void end_program(void)
+{
+	if (getpid() == program_pid)
+		process_end_all(NULL);
+}
+
 /* The fields of /proc/PID/stat behind the command's name, from the third. */
 static bool read_stat(pid_t pid, char *buf, size_t size, const char **ret_rest)
 {

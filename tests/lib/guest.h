@@ -74,6 +74,14 @@ int process_wait(pid_t pid);
 void process_kill(pid_t pid);
 void process_end(pid_t pid);
 
+/*
+ * Everybody who was started here and is left, stopped ones too; a teardown for
+ * tests that leave processes when they fail. It is done when the program ends,
+ * for a guest that is stopped does not feel the leash, and keeps our output
+ * open, the end of which meson waits for. Return: 0, or -1 after 10 s.
+ */
+int process_end_all(void **state);
+
 /* Gone, or a zombie? */
 bool process_is_gone(pid_t pid);
 

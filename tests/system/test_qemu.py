@@ -188,9 +188,12 @@ class Guests(unittest.TestCase):
                                           "qcow2" if i % 2 else "raw"))
                 for i in range(n)]
 
-    def start(self, name, disks, *more, from_file=False):
+    def start(self, name, disks, *more, from_file=False, uuid=None,
+              incoming=False):
         """QEMU under `guestlock run`; not waited for."""
         run = [GUESTLOCK, "run", "--name", name]
+        run += ["--uuid", uuid] if uuid else []
+        run += ["--incoming"] if incoming else []
         if from_file:
             with open(self.path(name + ".list"), "wb") as f:
                 f.write(b"".join(os.fsencode(p) + b"\0" for p in disks))
@@ -359,6 +362,101 @@ class Guests(unittest.TestCase):
         os.kill(pid, signal.SIGKILL)
         self.assert_becomes_free(disks)
         guestlock("ls", name, code=66)
+
+    def by_hand(self, name, path, *more, readonly=False):
+        """A QEMU that nobody has told of guestlock."""
+        node = dict(file_node(path, "x"), **{"read-only": readonly})
+        process = subprocess.Popen(
+            [QEMU, *ACCELERATORS, "-nodefaults", "-no-user-config",
+             "-display", "none", "-m", "64", "-S",
+             "-qmp", "unix:%s,server=on,wait=off" % self.path(name + ".qmp"),
+             "-device", "virtio-scsi-pci,id=scsi",
+             "-blockdev", json.dumps(node),
+             "-device", json.dumps(dict(device("x"), drive="fx")), *more],
+            stdin=subprocess.DEVNULL)
+        self.addCleanup(self.end, process)
+        self.monitor(name)
+        return process
+
+    def locked_bytes(self, path):
+        return [b for b in list(range(100, 105)) + list(range(200, 205))
+                if conflicts(path, fcntl.F_WRLCK, b)]
+
+    def test_qemu_locks_the_bytes_that_we_look_at(self):
+        path = self.image("facts.raw")
+        qemu = self.by_hand("writer", path)
+        self.assertEqual(self.locked_bytes(path), [100, 101, 201])
+        self.end(qemu)
+        qemu = self.by_hand("reader", path, readonly=True)
+        self.assertEqual(self.locked_bytes(path), [100, 201])
+        self.end(qemu)
+        self.assertEqual(self.locked_bytes(path), [])
+        for flags, expected in (((), [100, 101]), (("-r",), [100])):
+            tool = subprocess.Popen(["qemu-io", *flags, "-f", "raw", path],
+                                    stdin=subprocess.PIPE,
+                                    stdout=subprocess.DEVNULL)
+            self.addCleanup(self.end, tool)
+            until("qemu-io has it open", lambda e=expected:
+                  self.locked_bytes(path) == e)
+            tool.communicate(timeout=SECONDS)
+
+    def test_a_qemu_that_was_started_by_hand_is_found(self):
+        path = self.image("byhand.raw")
+        qemu = self.by_hand("byhand", path)
+        run = ("run", "--disk", path)
+        answer, said = guestlock(*run, "--json", "--", "true", code=75)
+        (conflict,) = answer["conflicts"]
+        holder = conflict["holder"]
+        self.assertEqual((holder["kind"], holder["pid"], holder["how"]),
+                         ("process", qemu.pid, "has it open as a QEMU image"))
+        self.assertEqual(holder["exe"], os.path.realpath(QEMU))
+        self.assertIn("process %d (" % qemu.pid, said)
+        guestlock("run", "--disk", path + ",shared", "--", "true", code=75)
+        self.assertFalse(held(path))
+        answer, _ = guestlock("who", "--json", path)
+        (holder,) = answer["disks"][0]["holders"]
+        self.assertEqual(holder["pid"], qemu.pid)
+
+        # Dying is not holding.
+        qemu.kill()
+        guestlock(*run, "--", "true")
+
+    def test_a_qemu_that_only_reads_refuses_who_wants_to_write(self):
+        path = self.image("golden.raw")
+        self.by_hand("golden", path, readonly=True)
+        guestlock("run", "--disk", path + ",shared", "--", "true")
+        guestlock("run", "--disk", path, "--", "true", code=75)
+
+    def test_the_guests_own_qemu_is_not_in_the_way(self):
+        name = "qemu-%d-own" % os.getpid()
+        disks, late = self.images("own", 1), self.image("late.raw")
+        self.start(name, disks)
+        monitor = self.monitor(name)
+        self.booted(name)
+        self.plug(monitor, late, "late")
+        self.assert_qemu_locks(late)
+        guestlock("run", "--disk", late, "--", "true", code=75)
+        guestlock("attach-disk", name, late)
+        guestlock("attach-disk", "--exclusive-open=require", name, late)
+        self.assertTrue(held(late))
+        self.unplug(monitor, "late")
+        guestlock("detach-disk", name, late)
+        guestlock("attach-disk", "--exclusive-open=require", name, late)
+
+    def test_the_source_of_a_migration_is_not_in_the_way(self):
+        name = "qemu-%d-move" % os.getpid()
+        uuid = "7f3c9a52-0d3e-4d0b-9d51-%012x" % os.getpid()
+        disks = self.images("move", 2)
+        source = self.start(name, disks, uuid=uuid)
+        self.booted(name)
+        guestlock("migrate", "prepare", str(source.pid), "localhost")
+        there = name + "-there"
+        destination = self.start(there, disks, "-incoming", "defer",
+                                 uuid=uuid, incoming=True)
+        self.monitor(there)
+        self.assertIsNone(destination.poll())
+        answer, _ = guestlock("ls", "--json", str(destination.pid))
+        self.assertEqual(len(answer["guests"][0]["leases"]), 2)
 
     def tools(self, raw, qcow2):
         """What users do with a running guest's images. Return: for each, its

@@ -242,21 +242,21 @@ static void test_failure_is_too_late_once_the_target_has_arrived(void **state)
 	migration_free(&m);
 }
 
+#define TEST(_f) cmocka_unit_test_teardown(_f, process_end_all)
+
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_a_destination_that_no_lock_reaches_is_refused),
-	cmocka_unit_test(test_failure_after_prepare),
-	cmocka_unit_test(test_no_target_starts_unless_the_source_has_prepared),
-	cmocka_unit_test(test_failure_after_the_target_has_started),
-	cmocka_unit_test(test_failure_that_the_source_hears_of_first),
-	cmocka_unit_test(test_failure_after_the_source_has_paused),
-	cmocka_unit_test(test_failure_of_a_target_that_waits_in_vain),
-	cmocka_unit_test(test_failure_after_the_source_has_left),
-	cmocka_unit_test(
-		test_the_printed_in_on_the_source_takes_everything_back),
-	cmocka_unit_test(
-		test_a_target_that_dies_leaves_everything_to_the_source),
-	cmocka_unit_test(test_a_source_does_not_leave_for_nobody),
-	cmocka_unit_test(test_failure_is_too_late_once_the_target_has_arrived),
+	TEST(test_a_destination_that_no_lock_reaches_is_refused),
+	TEST(test_failure_after_prepare),
+	TEST(test_no_target_starts_unless_the_source_has_prepared),
+	TEST(test_failure_after_the_target_has_started),
+	TEST(test_failure_that_the_source_hears_of_first),
+	TEST(test_failure_after_the_source_has_paused),
+	TEST(test_failure_of_a_target_that_waits_in_vain),
+	TEST(test_failure_after_the_source_has_left),
+	TEST(test_the_printed_in_on_the_source_takes_everything_back),
+	TEST(test_a_target_that_dies_leaves_everything_to_the_source),
+	TEST(test_a_source_does_not_leave_for_nobody),
+	TEST(test_failure_is_too_late_once_the_target_has_arrived),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

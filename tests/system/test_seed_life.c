@@ -332,20 +332,21 @@ static void test_leases_are_plugged_as_disks_are(void **state)
 	seed_guest_free(&guest);
 }
 
+#define TEST(_f) cmocka_unit_test_teardown(_f, process_end_all)
+
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(
-		test_a_daemon_shuts_down_and_its_guests_keep_their_locks),
-	cmocka_unit_test(test_the_texts_plugin_is_the_default_one),
-	cmocka_unit_test(test_a_guest_starts_with_all_of_its_disks_locked),
-	cmocka_unit_test(test_a_supervisor_becomes_the_guest),
-	cmocka_unit_test(test_a_guest_without_all_of_its_disks_does_not_start),
-	cmocka_unit_test(test_shutdown_is_false_while_the_guest_lives),
-	cmocka_unit_test(test_free_lets_a_guest_run_on),
-	cmocka_unit_test(test_shutdown_before_the_guest_runs_releases),
-	cmocka_unit_test(test_a_disk_is_locked_before_it_is_plugged_in),
-	cmocka_unit_test(test_the_printed_hotplug_does_the_reverse),
-	cmocka_unit_test(test_a_disk_is_released_after_it_was_unplugged),
-	cmocka_unit_test(test_leases_are_plugged_as_disks_are),
+	TEST(test_a_daemon_shuts_down_and_its_guests_keep_their_locks),
+	TEST(test_the_texts_plugin_is_the_default_one),
+	TEST(test_a_guest_starts_with_all_of_its_disks_locked),
+	TEST(test_a_supervisor_becomes_the_guest),
+	TEST(test_a_guest_without_all_of_its_disks_does_not_start),
+	TEST(test_shutdown_is_false_while_the_guest_lives),
+	TEST(test_free_lets_a_guest_run_on),
+	TEST(test_shutdown_before_the_guest_runs_releases),
+	TEST(test_a_disk_is_locked_before_it_is_plugged_in),
+	TEST(test_the_printed_hotplug_does_the_reverse),
+	TEST(test_a_disk_is_released_after_it_was_unplugged),
+	TEST(test_leases_are_plugged_as_disks_are),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

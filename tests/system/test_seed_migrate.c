@@ -136,14 +136,16 @@ static void test_a_source_that_ends_by_itself_has_left(void **state)
 	migration_free(&m);
 }
 
+#define TEST(_f) cmocka_unit_test_teardown(_f, process_end_all)
+
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_a_guest_migrates_in_the_texts_order),
-	cmocka_unit_test(test_a_guest_migrates_if_the_source_leaves_first),
-	cmocka_unit_test(test_the_printed_in_on_the_source_lets_it_leave),
-	cmocka_unit_test(test_each_step_may_be_repeated),
-	cmocka_unit_test(test_both_daemons_may_be_restarted_at_every_step),
-	cmocka_unit_test(test_a_guest_migrates_there_and_back),
-	cmocka_unit_test(test_a_source_that_ends_by_itself_has_left),
+	TEST(test_a_guest_migrates_in_the_texts_order),
+	TEST(test_a_guest_migrates_if_the_source_leaves_first),
+	TEST(test_the_printed_in_on_the_source_lets_it_leave),
+	TEST(test_each_step_may_be_repeated),
+	TEST(test_both_daemons_may_be_restarted_at_every_step),
+	TEST(test_a_guest_migrates_there_and_back),
+	TEST(test_a_source_that_ends_by_itself_has_left),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

@@ -254,12 +254,14 @@ static void test_what_is_not_as_it_should_be_is_told(void **state)
 	orphans_free(&orphans);
 }
 
+#define TEST(_f) cmocka_unit_test_teardown(_f, process_end_all)
+
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_a_new_daemon_finds_every_guest),
-	cmocka_unit_test(test_a_guest_that_was_found_is_plugged_and_shut_down),
-	cmocka_unit_test(test_only_the_right_guest_is_found),
-	cmocka_unit_test(test_a_guest_that_lost_a_lock_is_not_well),
-	cmocka_unit_test(test_what_is_not_as_it_should_be_is_told),
+	TEST(test_a_new_daemon_finds_every_guest),
+	TEST(test_a_guest_that_was_found_is_plugged_and_shut_down),
+	TEST(test_only_the_right_guest_is_found),
+	TEST(test_a_guest_that_lost_a_lock_is_not_well),
+	TEST(test_what_is_not_as_it_should_be_is_told),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

@@ -403,6 +403,39 @@ static void a_supervisor_that_has_ended_is_not_waited_for(void **state)
 	glk_manager_free(m);
 }
 
+static void a_policy_is_the_supervisors_too(void **state)
+{
+	const struct glk_policy policy = { .flags = GLK_POLICY_SKIP_READONLY };
+	struct glk_manager *m = new_on(disk, GLK_MANAGER_START, 21);
+	const char *iso = kit_file("iso", 0);
+	char *const *argv = NULL;
+	pid_t pid, child = 0;
+	int argc = 0;
+
+	(void)state;
+	assert_int_equal(glk_manager_set_policy(m, &policy), 0);
+	assert_int_equal(managed_register(m, iso, GLK_DISK_READONLY), 0);
+	assert_int_equal(glk_manager_supervisor_args(m, &argv, &argc), 0);
+	pid = process_start(supervise, (void *)argv);
+	assert_int_equal(glk_manager_child(m, &child), 0);
+	assert_int_equal(child, pid);
+	assert_held(disk);
+	assert_free(iso);
+	glk_manager_free(m);
+
+	m = managed_new("ofd", GLK_MANAGER_ATTACH, guest_uuid(21));
+	assert_int_equal(managed_register(m, disk, 0), 0);
+	assert_int_equal(managed_register(m, iso, GLK_DISK_READONLY), 0);
+	assert_int_equal(glk_manager_set_policy(m, &policy), 0);
+	assert_int_equal(glk_manager_acquire(m), 0);
+	assert_int_equal(managed_drift(m, GLK_DRIFT_MISSING, NULL), 0);
+	assert_int_equal(glk_manager_set_policy(m, NULL), 0);
+	assert_int_equal(glk_manager_child(m, &child), 0);
+	assert_int_equal(managed_drift(m, GLK_DRIFT_MISSING, NULL), 1);
+	glk_manager_free(m);
+	process_end(pid);
+}
+
 static void a_guest_moves_from_one_manager_to_another(void **state)
 {
 	struct glk_manager *from = new_on(disk, GLK_MANAGER_START, 15), *to;
@@ -563,6 +596,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(what_is_missing_or_replaced_is_drift),
 	TEST(a_supervisor_is_found_by_its_tag),
 	TEST(a_supervisor_that_has_ended_is_not_waited_for),
+	TEST(a_policy_is_the_supervisors_too),
 	TEST(a_guest_moves_from_one_manager_to_another),
 	TEST(both_ends_on_one_host_are_told_apart_by_pid),
 	TEST(vm_takes_one_lease_and_no_disk),

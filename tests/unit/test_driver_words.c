@@ -100,6 +100,33 @@ static void each_disk_is_a_specification(void **state)
 		     "--disk /proc/here --");
 }
 
+static void a_policy_goes_with_the_disks(void **state)
+{
+	const struct glk_policy policy = {
+		.require_scope = GLK_SCOPE_SERVER,
+		.exclusive_open = GLK_OPEN_REFUSE,
+		.flags = GLK_POLICY_SKIP_READONLY,
+		.wait_ms = 1001,
+		.lock_dir = "/a",
+		.lvm_lock_dir = "/b c",
+		.scsi_lock_dir = "/d",
+	};
+	const struct glk_policy small = { .exclusive_open = GLK_OPEN_WARN };
+	struct ofd ofd = guest(GLK_MANAGER_START);
+
+	(void)state;
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	assert_words(&ofd, NULL, 0,
+		     "run --uuid " UUID " --tag 0000000000000abc --wait 2 "
+		     "--require-scope server --exclusive-open require "
+		     "--readonly skip --lock-dir /a --lvm-lock-dir /b c "
+		     "--scsi-lock-dir /d --");
+	assert_int_equal(glk_context_set_policy(context, &small), 0);
+	assert_words(&ofd, NULL, 0,
+		     "run --uuid " UUID " --tag 0000000000000abc "
+		     "--exclusive-open warn --");
+}
+
 static void a_relative_path_needs_a_folder(void **state)
 {
 	const struct glk_resource resource = { GLK_RESOURCE_DISK, "here", 0 };
@@ -219,6 +246,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(the_words_say_who_the_guest_is, start,
 					stop),
 	cmocka_unit_test_setup_teardown(each_disk_is_a_specification, start,
+					stop),
+	cmocka_unit_test_setup_teardown(a_policy_goes_with_the_disks, start,
 					stop),
 	cmocka_unit_test_setup_teardown(a_relative_path_needs_a_folder, start,
 					stop),

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/openers.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+#include "core/capsule/proc.h"
+#include "core/capsule/reader.h"
+#include "core/lib/backing.h"
+#include "core/lib/claimed.h"
+#include "core/lib/family.h"
+#include "core/lib/lone.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/*
+ * A disk can be open without any lock. First the kernel is asked, which knows
+ * without a search (lone.h), so on a host where all is well that is all. What
+ * it says no to, or cannot say (of devices, of files of others, on a file
+ * system whose other users are elsewhere), is looked for: in the descriptors of
+ * all processes, in loop devices, and, if the kernel has said that there is
+ * somebody, in what processes have mapped. Descriptors in flight are in no
+ * process; the kernel's answer counts them.
+ *
+ * A process that is ending, or one that is reading capsules and will have
+ * closed what it read in a moment, is waited for, and so is one whom nobody can
+ * find, as long as a dying holder of a lock would be. After that it counts.
+ *
+ * If nobody is found, and there are processes that we may not look into, then
+ * nobody can say that the disk is not open, and "require" is a promise.
+ */
+
+#define PAUSE_MS 5
+#define SEARCH_MS 2000
+
+struct disk {
+	struct proc_file file; /* the first: they are sorted by it */
+	uint32_t event;
+	bool remote;
+	bool probed;  /* the kernel has said that somebody has it open */
+	bool own;     /* somebody of ours has */
+	bool claimed; /* a device that the kernel has given to somebody */
+	bool alone;   /* the answer: nobody else has */
+	bool live;    /* somebody was found who is not about to end */
+	bool hidden;  /* there may be others that we cannot see */
+};
+
+struct opener {
+	size_t disk;
+	pid_t pid; /* 0: a loop device */
+	bool writes;
+	char device[24];
+};
+
+struct check {
+	struct take *take;
+	struct disk *disks;
+	size_t n;
+	struct opener *found;
+	size_t n_found, cap_found;
+	size_t *asked; /* the disks of one search */
+	int error;
+};
+
+static void check_done(struct check *c)
+{
+	free(c->disks);
+	free(c->found);
+	free(c->asked);
+}
+
+static bool is_wanted(const struct take *t, const struct txn_event *e)
+{
+	const struct txn_item *item = txn_item(t->txn, e->item);
+
+	return !e->res && item->mode == RES_EXCLUSIVE &&
+	       item->state == TXN_ITEM_LOCKED &&
+	       t->slots[e->item].type != RES_TYPE_LEASE &&
+	       !t->slots[e->item].has_source;
+}
+
+static struct disk describe(const struct take *t, uint32_t event)
+{
+	uint32_t item = t->events[event].item;
+	const struct take_point point = take_point(t, item, 0);
+	struct disk disk = {
+		.file.id = point.file,
+		.event = event,
+		.remote = point.remote,
+	};
+	struct stat st;
+
+	if (!point.remote && !fstat(point.fd, &st) && S_ISBLK(st.st_mode))
+		disk.file = (struct proc_file){ .rdev = st.st_rdev };
+	return disk;
+}
+
+static int collect(struct check *c, size_t first, size_t n)
+{
+	c->disks = calloc(n + 1, sizeof(*c->disks));
+	c->asked = calloc(n + 1, sizeof(*c->asked));
+	if (!c->disks || !c->asked)
+		return -ENOMEM;
+	for (size_t i = first; i < first + n; i++)
+		if (is_wanted(c->take, &c->take->events[i]))
+			c->disks[c->n++] = describe(c->take, (uint32_t)i);
+	qsort(c->disks, c->n, sizeof(*c->disks), proc_file_compare);
+	return 0;
+}
+
+/* The descriptor that is about to be parked. */
+static int fd_of(const struct check *c, size_t i)
+{
+	uint32_t item = c->take->events[c->disks[i].event].item;
+
+	return take_point(c->take, item, 0).fd;
+}
+
+/* A mount, a volume or the like has opened it with O_EXCL. */
+static bool is_claimed(const struct check *c, size_t i)
+{
+	_cleanup_(fd_closep) int fd = -1;
+	char path[32];
+
+	if (c->take->slots[c->take->events[c->disks[i].event].item].claim)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd_of(c, i));
+	fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 && errno == EBUSY;
+}
+
+/* Of all that are not known to be alone. */
+static int ask_kernel(struct check *c)
+{
+	_cleanup_(freep) struct lone *files = calloc(c->n + 1, sizeof(*files));
+	size_t k = 0;
+
+	if (!files)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n; i++) {
+		struct disk *disk = &c->disks[i];
+
+		if (disk->file.rdev)
+			disk->claimed = is_claimed(c, i);
+		if (disk->alone || disk->remote || disk->file.rdev)
+			continue;
+		c->asked[k] = i;
+		files[k++].fd = fd_of(c, i);
+	}
+	lone_ask(files, k);
+	for (size_t i = 0; i < k; i++) {
+		c->disks[c->asked[i]].alone = !files[i].answer;
+		c->disks[c->asked[i]].probed = files[i].answer == -EAGAIN;
+	}
+	return 0;
+}
+
+static void add_opener(struct check *c, const struct opener *opener)
+{
+	struct disk *disk = &c->disks[opener->disk];
+	struct opener *last = c->n_found ? &c->found[c->n_found - 1] : NULL;
+
+	if (last && opener->pid && last->pid == opener->pid &&
+	    last->disk == opener->disk) {
+		last->writes |= opener->writes;
+		return;
+	}
+	if (c->n_found == c->cap_found) {
+		size_t cap = MAX(2 * c->cap_found, 16);
+		void *p = realloc(c->found, cap * sizeof(*c->found));
+
+		if (!p) {
+			c->error = -ENOMEM;
+			return;
+		}
+		c->found = p;
+		c->cap_found = cap;
+	}
+	c->found[c->n_found++] = *opener;
+	disk->live |= !opener->pid ||
+		      !(proc_is_dying(opener->pid) || reader_is(opener->pid));
+}
+
+static bool found_process(void *arg, const struct proc_opener *found)
+{
+	struct check *c = arg;
+	const struct opener opener = {
+		.disk = c->asked[found->file],
+		.pid = found->pid,
+		.writes = found->writes,
+	};
+
+	if (found->pid == getpid() && found->fd == fd_of(c, opener.disk))
+		return false;
+	if (family_has(c->take->guest, found->pid))
+		c->disks[opener.disk].own = true;
+	else
+		add_opener(c, &opener);
+	return c->error;
+}
+
+static void found_device(void *arg, size_t file, const char *name)
+{
+	struct check *c = arg;
+	struct opener opener = { .disk = c->asked[file] };
+
+	snprintf(opener.device, sizeof(opener.device), "%s", name);
+	add_opener(c, &opener);
+}
+
+/* Those that it is worth to look for; @mapped: whom nobody was found for. */
+static size_t ask_for(struct check *c, bool mapped, struct proc_file *files)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct disk *disk = &c->disks[i];
+		bool wanted = !mapped || (disk->probed && !disk->own);
+
+		for (size_t f = 0; mapped && f < c->n_found; f++)
+			wanted &= c->found[f].disk != i;
+		if (disk->alone || !wanted)
+			continue;
+		c->asked[k] = i;
+		files[k++] = disk->file;
+	}
+	return k;
+}
+
+static int search(struct check *c, uint64_t deadline)
+{
+	_cleanup_(freep) struct proc_file *files = NULL;
+	struct glk_context *context = c->take->context;
+	size_t n;
+	int r;
+
+	files = calloc(c->n + 1, sizeof(*files));
+	if (!files)
+		return -ENOMEM;
+	c->n_found = 0;
+	for (size_t i = 0; i < c->n; i++)
+		c->disks[i].own = c->disks[i].live = false;
+	n = ask_for(c, false, files);
+	r = proc_find_openers(files, n, false, deadline, found_process, c);
+	for (size_t i = 0; i < n; i++)
+		c->disks[c->asked[i]].hidden = r;
+	backing_find(context, files, n, found_device, c);
+	n = ask_for(c, true, files);
+	if (n)
+		proc_find_openers(files, n, true, deadline, found_process, c);
+	return c->error;
+}
+
+/* Return: is there more to be known of this one in a moment? */
+static bool judge(struct check *c, size_t i)
+{
+	struct disk *disk = &c->disks[i];
+	bool any = false;
+
+	for (size_t f = 0; f < c->n_found; f++)
+		any |= c->found[f].disk == i;
+	if (any || disk->alone || disk->claimed)
+		return !disk->alone && !disk->live && !disk->claimed;
+	if (disk->probed && !disk->own)
+		return true;
+	disk->alone = !disk->hidden;
+	return false;
+}
+
+static bool all_alone(const struct check *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (!c->disks[i].alone)
+			return false;
+	return true;
+}
+
+static int look(struct check *c)
+{
+	struct glk_context *context = c->take->context;
+	uint64_t now = clock_now();
+	uint64_t deadline =
+		MIN(context->deadline, now + SEARCH_MS * NSEC_PER_MSEC);
+	uint64_t end = now + MIN(GRACE_MS, context->timeout_ms) * NSEC_PER_MSEC;
+	const struct timespec pause = { .tv_nsec = PAUSE_MS * NSEC_PER_MSEC };
+
+	for (;;) {
+		bool again = false;
+		int r = ask_kernel(c);
+
+		if (r || all_alone(c))
+			return r;
+		r = search(c, deadline);
+		for (size_t i = 0; i < c->n && !r; i++)
+			again |= judge(c, i);
+		if (r || !again || clock_now() >= MIN(end, deadline))
+			return r;
+		nanosleep(&pause, NULL);
+		if (engine_take_cancel(context->engine))
+			return -ECANCELED;
+	}
+}
+
+static bool warns(const struct check *c)
+{
+	return c->take->context->policy.exclusive_open == GLK_OPEN_WARN;
+}
+
+static int tell(struct check *c, size_t i, struct glk_conflict *who)
+{
+	struct take *t = c->take;
+	uint32_t item = t->events[c->disks[i].event].item;
+
+	who->path = txn_item(t->txn, item)->path;
+	who->mode = GLK_MODE_EXCLUSIVE;
+	if (warns(c))
+		return conflict_add(&t->warnings, who);
+	return take_add_refusal(t, item, who);
+}
+
+static int tell_opener(struct check *c, const struct opener *opener)
+{
+	struct glk_conflict who = { .kind = GLK_CONFLICT_KERNEL };
+	char exe[PATH_MAX], how[64];
+
+	if (opener->pid) {
+		conflict_of_process(&who, opener->pid, exe);
+		who.how = opener->writes ? "has it open for writing"
+					 : "has it open";
+	} else {
+		snprintf(how, sizeof(how), "has it open as %s", opener->device);
+		who.how = how;
+	}
+	return tell(c, opener->disk, &who);
+}
+
+/* Who has claimed a device is told as a refusal. */
+static int tell_claim(struct check *c, size_t i)
+{
+	struct take *t = c->take;
+	bool lives = false;
+	int r = claimed_blame(t, t->events[c->disks[i].event].item, &lives);
+
+	for (size_t k = 0; warns(c) && k < t->refused.n && !r; k++)
+		r = conflict_add(&t->warnings, &t->refused.items[k]);
+	if (warns(c))
+		conflict_clear(&t->refused);
+	return r;
+}
+
+/* Each opener of each disk, or else that there is one, or may be. */
+static int report(struct check *c)
+{
+	int r = 0;
+
+	conflict_clear(&c->take->refused);
+	c->take->opened = true;
+	for (size_t i = 0; i < c->n && !r; i++) {
+		const struct disk *disk = &c->disks[i];
+		struct glk_conflict unknown = {
+			.how = disk->probed && !disk->own ? "has it open"
+							  : "may have it open",
+		};
+		size_t told = 0;
+
+		if (disk->alone)
+			continue;
+		for (size_t f = 0; f < c->n_found && !r; f++) {
+			if (c->found[f].disk != i)
+				continue;
+			r = tell_opener(c, &c->found[f]);
+			told++;
+		}
+		if (disk->claimed && !r)
+			r = tell_claim(c, i);
+		else if (!told && !r)
+			r = tell(c, i, &unknown);
+		if (!warns(c))
+			c->take->events[disk->event].res = -EBUSY;
+	}
+	return r;
+}
+
+int openers_check(struct take *t, size_t first, size_t n)
+{
+	_cleanup_(check_done) struct check c = { .take = t };
+	int r;
+
+	if (t->context->policy.exclusive_open == GLK_OPEN_IGNORE)
+		return 0;
+	r = collect(&c, first, n);
+	if (!r && c.n)
+		r = look(&c);
+	return r ? r : report(&c);
+}
