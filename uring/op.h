@@ -31,10 +31,11 @@ enum op_flags {
 	/* OP_OPEN with OP_REMOTE: also tell what was opened, from memory where
 	   the file system can; out.mode is 0 if that did not work. */
 	OP_IDENTIFY = 1 << 2,
-	/* OP_LOCK of a description that has no lock yet, and that nobody else
-	   has: the descriptor is lent, which saves duplicating it, and on FUSE
-	   the round trip of closing the duplicate. If the operation had to be
-	   abandoned, fd is -1: the engine closes the descriptor. */
+	/* OP_LOCK of a description that has no lock there yet, or OP_QUERY of
+	   one, and that nobody else has: the descriptor is lent, which saves
+	   duplicating it, and on FUSE the round trip of closing the duplicate.
+	   If the operation had to be abandoned, fd is -1: the engine closes the
+	   descriptor. */
 	OP_LEND = 1 << 3,
 };
 

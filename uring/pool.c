@@ -212,7 +212,7 @@ static void abandon(struct pool *pool, int error)
 			pool->n_leaving++;
 		} else {
 			w->op->res = error;
-			if (w->op->kind == OP_LOCK && (w->op->flags & OP_LEND))
+			if (worker_is_lent(w->op))
 				w->op->fd = -1;
 		}
 		w->op = NULL;

@@ -85,11 +85,6 @@ struct worker *worker_free(struct worker *w)
 	return NULL;
 }
 
-static bool is_lent(const struct op *op)
-{
-	return op->kind == OP_LOCK && (op->flags & OP_LEND);
-}
-
 static int own_data(struct worker *w)
 {
 	struct op *op = &w->mine;
@@ -125,7 +120,7 @@ static int make_own(struct worker *w)
 		*path = w->path;
 	}
 	if (op->fd < 0 || op->kind == OP_CLOSE || (path && **path == '/') ||
-	    is_lent(op))
+	    worker_is_lent(op))
 		return 0;
 	w->fd = fcntl(op->fd, F_DUPFD_CLOEXEC, 0);
 	if (w->fd < 0)
@@ -190,7 +185,7 @@ static void undo(struct worker *w)
 		fd_close(w->mine.res);
 	if (w->mine.kind == OP_LOCK && w->mine.res == 0)
 		drop_lock(w);
-	if (is_lent(&w->mine))
+	if (worker_is_lent(&w->mine))
 		fd_close(w->mine.fd);
 	w->fd = fd_close(w->fd);
 }
@@ -340,7 +335,7 @@ static void work(struct worker *w)
 	if (w->mine.res) /* of make_own() */
 		return;
 	w->held = F_UNLCK;
-	if (w->mine.kind == OP_LOCK && !is_lent(&w->mine))
+	if (w->mine.kind == OP_LOCK && !worker_is_lent(&w->mine))
 		w->held = held_type(w->fd, &w->mine.lock);
 	if (w->mine.kind == OP_LOCK && (w->mine.flags & OP_WAIT))
 		wait_lock(w);

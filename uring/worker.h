@@ -50,3 +50,10 @@ static inline bool worker_opens_locally(const struct op *op)
 {
 	return op->kind == OP_OPEN && !(op->flags & OP_REMOTE);
 }
+
+/* Works on the caller's own descriptor, and keeps it if it is abandoned. */
+static inline bool worker_is_lent(const struct op *op)
+{
+	return (op->kind == OP_LOCK || op->kind == OP_QUERY) &&
+	       (op->flags & OP_LEND);
+}

@@ -127,12 +127,17 @@ static int ask_apart(const struct round *round, enum question question)
 		    !asks(round, e->item, question))
 			continue;
 		t->op_items[k] = (uint32_t)i;
-		prepare_question(round, e->item, &t->ops[k++], question);
+		prepare_question(round, e->item, &t->ops[k], question);
+		t->ops[k++].flags |= OP_LEND;
 	}
 	r = take_run(t, k);
-	for (size_t i = 0; i < k && !r; i++) {
+	for (size_t i = 0; i < k; i++) {
 		struct txn_event *e = &t->events[t->op_items[i]];
 
+		if (t->ops[i].fd < 0)
+			*take_descriptor(t, e->item, round->point) = -1;
+		if (r)
+			continue;
 		note(round, e,
 		     judge_question(round, e->item, &t->ops[i], question));
 	}
@@ -199,6 +204,15 @@ static void note_lost(const struct round *round)
 	}
 }
 
+/* Then nothing is taken, and there may be no time left for questions. */
+static bool any_failed(const struct round *round)
+{
+	for (size_t i = round->first; i < round->first + round->n; i++)
+		if (round->t->events[i].res < 0)
+			return true;
+	return false;
+}
+
 static int lock_point(const struct round *round)
 {
 	struct take *t = round->t;
@@ -214,7 +228,7 @@ static int lock_point(const struct round *round)
 	for (size_t i = round->first; i < end && !r; i++)
 		if (takes_part(round, &t->events[i]))
 			k += judge_item(round, &t->events[i], &t->ops[k]);
-	for (unsigned q = 0; q < ASK_N && !r; q++)
+	for (unsigned q = 0; q < ASK_N && !r && !any_failed(round); q++)
 		r = ask_apart(round, q);
 	return r;
 }
@@ -277,14 +291,15 @@ int take_lock(struct take *t, const struct txn_act *acts, size_t n)
 		n_points =
 			MAX(n_points, take_n_points(&t->slots[acts[i].item]));
 	}
-	for (; round.point < n_points && !r; round.point++) {
+	for (; round.point < n_points && !r && !any_failed(&round);
+	     round.point++) {
 		r = lock_point(&round);
 		if (!r && t->incoming)
 			r = take_claim(t, round.first, n, round.point);
 	}
-	if (!r)
+	if (!r && !any_failed(&round))
 		r = qemu_look(t, round.first, n);
-	if (!r)
+	if (!r && !any_failed(&round))
 		r = take_look_around(t, round.first, n);
 	return r ? r : drop_refused(&round, n_points);
 }

@@ -433,6 +433,12 @@ ON_EACH(a_descriptor_that_was_lent_is_not_duplicated)
 	run(engine, ops, 1);
 	assert_int_equal(ops[0].res, 0);
 	assert_int_equal(ops[0].fd, fd);
+	ops[0] = remote(op_lock(OP_QUERY, fd, F_WRLCK, 0));
+	ops[0].flags |= OP_LEND;
+	run(engine, ops, 1);
+	assert_int_equal(ops[0].res, 0);
+	assert_int_equal(ops[0].fd, fd);
+	assert_int_equal(ops[0].lock.type, F_UNLCK);
 	assert_int_equal(knobs->flushes, flushes);
 	assert_false(test_lockable(slowfs_path(fs, 12), F_RDLCK));
 	close(fd);
