@@ -211,6 +211,9 @@ struct glk_lease_info {
 	uint64_t dev, ino; /* of the file; of a block device its number, as
 			      stat(2) st_rdev, and disk sequence number */
 	uint64_t since; /* CLOCK_REALTIME, ns */
+	int unlinked;	/* 1 if a lock file that stands for it (struct
+			   glk_policy) was removed: who makes that file anew
+			   is not excluded by it */
 };
 
 /* Since: 0.1 */
@@ -691,6 +694,8 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
  * Opens the file for reading and takes no lock. Every holder that can be found
  * is named, several if it is shared; mode is the mode that it is held in. If it
  * is held, and none can be found, one of GLK_CONFLICT_UNKNOWN stands for all.
+ * With lock directories set (struct glk_policy), those are named, too, who hold
+ * just its lock file: a virtlockd, or another host by what it wrote there.
  *
  * Return: 0; -EISDIR; -EOPNOTSUPP for what is neither, which is not opened
  * then; -ETIME; or as open(2). Since: 0.1

@@ -15,7 +15,7 @@
  *	lock:	1: OFDLCK ADVISORY  WRITE -1 fe:00:5243 0 EOF
  *
  * for each lock of that very description, on every kernel, and never asks a
- * server. F_OFD_GETLK with F_UNLCK is 20 times faster, but needs Linux 6.6, and
+ * server. (On NFS it may say POSIX: see core/capsule/truth.c.) F_OFD_GETLK with F_UNLCK is 20 times faster, but needs Linux 6.6, and
  * a file system with locks of its own answers it with whatever it likes. A file
  * system that keeps no local copy of its locks (FUSE) shows none here.
  *
@@ -35,10 +35,12 @@ static bool overlaps(const struct op_lock *lock, long long first,
 static short line_type(const char *line, const struct op_lock *lock)
 {
 	long long first, last = INT64_MAX;
-	char type[8], end[24];
+	char kind[8], type[8], end[24];
 
-	if (sscanf(line, "lock: %*d: OFDLCK %*s %7s %*d %*x:%*x:%*u %lld %23s",
-		   type, &first, end) != 3)
+	if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*x:%*x:%*u %lld %23s",
+		   kind, type, &first, end) != 4)
+		return F_UNLCK;
+	if (strcmp(kind, "OFDLCK") && strcmp(kind, "POSIX"))
 		return F_UNLCK;
 	if (strcmp(end, "EOF") && sscanf(end, "%lld", &last) != 1)
 		return F_UNLCK;

@@ -30,7 +30,11 @@
  * answered from memory. statfs(2) would wait for a dead NFS server.
  *
  * fdinfo prints the list whatever the file system is, filtered to this
- * description, and costs four times as much. A file system that keeps locks
+ * description, and costs four times as much. An OFD lock on a file that an NFS
+ * server has delegated is listed as one of a process, since the client's copy
+ * of its flags is too narrow (_nfs4_proc_setlk()). So a process's lock counts,
+ * too: that is one which we ourselves have taken through this description, and
+ * nobody does. A file system that keeps locks
  * elsewhere keeps them in the list as well, except FUSE when its server does
  * the locking (FUSE_POSIX_LOCKS). There an empty list says nothing. F_GETLK,
  * whose owner is this process and so never the description, tells whether
@@ -168,7 +172,7 @@ static bool look_at(void *arg, const struct fdinfo_lock *lock)
 {
 	struct look *look = arg;
 
-	if (lock->kind != FDINFO_OFD || !fdinfo_covers(lock, look->byte))
+	if (!fdinfo_covers(lock, look->byte))
 		return false;
 	look->type = lock->type;
 	return true;

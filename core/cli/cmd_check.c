@@ -9,6 +9,7 @@
  * A record in a capsule is what was taken once; the lock and the inode are what
  * is true now. Drift is where they differ: "lost", the kernel says that the
  * lock is gone; "replaced", the path leads to another file than the locked one;
+ * "unlinked", the name of a lock file is gone, so it excludes nobody any more;
  * "garbled", records that make no sense; "unreadable", the capsule does not
  * tell. An unreadable guest may be well or not, so it does not pass.
  *
@@ -29,7 +30,9 @@ static const char *problem_of(const struct glk_lease_info *lease)
 {
 	if (cli_is_lost(lease))
 		return "lost";
-	return lease->same_file ? NULL : "replaced";
+	if (!lease->same_file)
+		return "replaced";
+	return lease->unlinked ? "unlinked" : NULL;
 }
 
 static void say(const struct glk_guest_info *g,

@@ -112,7 +112,7 @@ const struct verb verb_who = {
 	.syntax = {
 		.name = "who",
 		.arguments = "[OPTION]... PATH...",
-		.options = OPTION_JSON | OPTION_QUIET,
+		.options = OPTIONS_OF_DIRS | OPTION_JSON | OPTION_QUIET,
 		.min_args = 1,
 		.max_args = ARGS_MANY,
 	},

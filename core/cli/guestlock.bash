@@ -53,6 +53,9 @@ _guestlock_options() {
 	detach-disk)
 		words+=(--disks-from --null --lease --lockspace "${dirs[@]}")
 		;;
+	who)
+		words+=("${dirs[@]}")
+		;;
 	"migrate in")
 		words+=(--timeout)
 		;;

@@ -26,7 +26,7 @@
 struct accused {
 	struct take *t;
 	uint32_t item;
-	bool any;
+	bool any, lives;
 };
 
 static int add_who(void *arg, const struct holder_answer *answer)
@@ -34,6 +34,7 @@ static int add_who(void *arg, const struct holder_answer *answer)
 	struct accused *accused = arg;
 
 	accused->any = true;
+	accused->lives |= !answer->dying;
 	return take_add_refusal(accused->t, accused->item, &answer->who);
 }
 
@@ -48,6 +49,7 @@ static int add_kernel(struct accused *accused, int kind, const char *how)
 	};
 
 	accused->any = true;
+	accused->lives |= kind == GLK_CONFLICT_KERNEL;
 	return take_add_refusal(accused->t, accused->item, &who);
 }
 
@@ -141,7 +143,7 @@ static int blame_all(struct accused *accused, struct res_id id)
 	return r;
 }
 
-int claimed_blame(struct take *t, uint32_t item)
+int claimed_blame(struct take *t, uint32_t item, bool *lives)
 {
 	struct accused accused = { .t = t, .item = item };
 	struct where where;
@@ -149,5 +151,9 @@ int claimed_blame(struct take *t, uint32_t item)
 
 	if (r)
 		return r == -ECANCELED ? r : 0;
-	return res_id_is_device(where.id) ? blame_all(&accused, where.id) : 0;
+	if (!res_id_is_device(where.id))
+		return 0;
+	r = blame_all(&accused, where.id);
+	*lives |= accused.lives;
+	return r;
 }

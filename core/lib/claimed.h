@@ -4,5 +4,6 @@
 #include "core/lib/take.h"
 
 /* The kernel refused to open this item, a device, since somebody has claimed
-   it: add whoever can be found to the refusals. Return: 0 or negative errno. */
-int claimed_blame(struct take *take, uint32_t item);
+   it: add whoever can be found to the refusals, and set @lives if one of them
+   is known to live. Return: 0 or negative errno. */
+int claimed_blame(struct take *take, uint32_t item, bool *lives);

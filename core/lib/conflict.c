@@ -59,6 +59,12 @@ void conflict_clear(struct conflict_list *list)
 	*list = (struct conflict_list){};
 }
 
+void conflict_drop_last(struct conflict_list *list)
+{
+	if (list->n)
+		forget(&list->items[--list->n]);
+}
+
 void conflict_of_process(struct glk_conflict *c, pid_t pid,
 			 char exe[static PATH_MAX])
 {

@@ -2,12 +2,14 @@
 #include "core/lib/devname.h"
 
 #include "core/base/util.h"
+#include "core/lib/sysfs.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 /*
  * A logical volume. device-mapper's uuid of it is "LVM-", 32 characters for the
@@ -79,14 +81,12 @@ static bool is_lvm(const char *dm_uuid, const char *suffix)
 int devname_lv(const char *root, uint32_t major, uint32_t minor, char *ret_uuid)
 {
 	static const uint8_t groups[] = { 6, 4, 4, 4, 4, 4, 6 };
-	_cleanup_(fd_closep) int device = open_device(root, major, minor);
 	char dm_uuid[DM_UUID_SIZE];
 	const char *from = dm_uuid + strlen("LVM-") + 32;
-	int r = device < 0 ? device : read_dm_uuid(device, dm_uuid);
 
-	if (r)
-		return r;
-	if (!is_lvm(dm_uuid, ""))
+	if (sysfs_attr(root, makedev(major, minor), "dm/uuid", dm_uuid,
+		       sizeof(dm_uuid)) < 0 ||
+	    !is_lvm(dm_uuid, ""))
 		return -ENODATA;
 	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
 		memcpy(ret_uuid, from, groups[i]);

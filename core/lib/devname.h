@@ -14,8 +14,8 @@
  * devname_lv() - the UUID of a logical volume, as lvs prints it
  * @ret_uuid:	LV_UUID_SIZE bytes
  *
- * Return: 0; -ENODATA if the device is no such volume, or a hidden part of one;
- * or negative errno.
+ * Return: 0, or -ENODATA if the device is no such volume, or a hidden part of
+ * one, or if sysfs does not say.
  */
 int devname_lv(const char *root, uint32_t major, uint32_t minor,
 	       char *ret_uuid);

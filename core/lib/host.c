@@ -3,6 +3,7 @@
 #include "core/base/util.h"
 #include "core/lib/device.h"
 #include "core/lib/info.h"
+#include "core/lib/lock_dir.h"
 #include "core/lib/look.h"
 #include "core/lib/qemu.h"
 #include "core/lib/where.h"
@@ -191,6 +192,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	asks[1].fd = lock_file;
 	r = holders_find(context, asks, lock_file < 0 ? 1 : 2,
 			 context->deadline, add_holder, context);
+	if (!r)
+		r = lock_dir_holders(context, &asks[0]);
 	if (!r && !context->holders.n)
 		r = qemu_holders(context, &asks[0], add_holder, context);
 	where_close(context, asks[0].fd, where.kind.remote);

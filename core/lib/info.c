@@ -5,9 +5,11 @@
 #include "core/capsule/proc.h"
 #include "core/lib/where.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /*
  * The path of a lease. What the record says is hostile; what the kernel says of
@@ -60,6 +62,21 @@ static bool is_deleted(const char *path)
 	return len > tail && !strcmp(path + len - tail, mark);
 }
 
+/* A file of a lock directory that is gone: it is locked, and whoever makes it
+   anew is not excluded. */
+static bool any_unlinked(const struct capsule_lease *lease)
+{
+	struct statx st;
+
+	for (unsigned i = 1; i < lease->n_fds; i++)
+		if (!statx(lease->fds[i], "",
+			   AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK,
+			   &st) &&
+		    !st.stx_nlink)
+			return true;
+	return false;
+}
+
 static int fill_lease(struct glk_context *context,
 		      const struct capsule_lease *lease,
 		      struct glk_lease_info *info)
@@ -95,6 +112,7 @@ static int fill_lease(struct glk_context *context,
 		.dev = res_id_rdev(lease->id),
 		.ino = lease->id.ino,
 		.since = lease->since,
+		.unlinked = any_unlinked(lease),
 	};
 	return info->path ? 0 : -ENOMEM;
 }

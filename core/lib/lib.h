@@ -95,6 +95,7 @@ const char *quoted(const char *s);
 /* Copies the strings. Return: 0 or -ENOMEM. */
 int conflict_add(struct conflict_list *list, const struct glk_conflict *c);
 void conflict_clear(struct conflict_list *list);
+void conflict_drop_last(struct conflict_list *list);
 /* Fill in kind, pid, exe and since of a process; @exe backs the answer. */
 void conflict_of_process(struct glk_conflict *c, pid_t pid,
 			 char exe[static PATH_MAX]);

@@ -84,7 +84,7 @@ static int add_point(struct take *t, uint32_t item, const struct op_stat *st,
 	return r;
 }
 
-static bool any_dir(const struct glk_policy *policy)
+bool lock_dir_any(const struct glk_policy *policy)
 {
 	return policy->lock_dir || policy->lvm_lock_dir ||
 	       policy->scsi_lock_dir;
@@ -97,14 +97,14 @@ int lock_dir_points(struct take *t, uint32_t item, const struct op_stat *st)
 	_cleanup_(freep) char *path = NULL;
 	int n, r = 0;
 
-	if (!any_dir(policy) || t->slots[item].type == RES_TYPE_LEASE)
+	if (!lock_dir_any(policy) || t->slots[item].type == RES_TYPE_LEASE)
 		return 0;
 	if (!S_ISREG(st->mode) && !S_ISBLK(st->mode))
 		return 0;
 	path = path_absolute(txn_item(t->txn, item)->path);
 	if (!path)
 		return -ENOMEM;
-	n = lock_names(policy, path, st, names);
+	n = lock_names(policy, t->context->sysfs, path, st, names);
 	for (int i = 0; i < n && !r; i++)
 		r = add_point(t, item, st, &names[i]);
 	return n < 0 ? n : r;
@@ -279,7 +279,6 @@ static int report_owner(const struct quoting *q, size_t i,
 			int (*report)(void *, const struct holder_answer *))
 {
 	const struct op *op = &q->t->ops[i];
-	char host[OWNER_HOST_MAX + 1];
 	struct owner owner;
 	struct holder_answer answer = {
 		.ask = q->asks[i],
@@ -293,10 +292,7 @@ static int report_owner(const struct quoting *q, size_t i,
 		},
 	};
 
-	if (op->res <= 0 || owner_parse(q->records[i], (size_t)op->res, &owner))
-		return 0;
-	owner_host(host);
-	if (!strcmp(host, owner.host))
+	if (!lock_dir_read(op, &owner))
 		return 0;
 	answer.who.pid = owner.pid;
 	answer.who.since = owner.since;
@@ -309,7 +305,7 @@ int lock_dir_quote(struct take *t, const struct holder_ask *asks, size_t n,
 	_cleanup_(quoting_done) struct quoting q = { .t = t };
 	int r;
 
-	if (!any_dir(&t->context->policy))
+	if (!lock_dir_any(&t->context->policy))
 		return 0;
 	if (alloc_quoting(&q, n))
 		return -ENOMEM;
@@ -358,22 +354,10 @@ void lock_dir_remove(struct glk_context *context,
 		     const struct capsule_lease *lease, const char *path)
 {
 	struct lock_name names[LOCK_NAMES_MAX];
-	_cleanup_(freep) char *absolute = NULL;
-	struct op_stat device;
-	struct statx st;
-	int n;
+	int n = 0;
 
-	if (lease->n_fds < 2 || !any_dir(&context->policy) ||
-	    statx(lease->fds[0], "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-		  STATX_TYPE, &st))
-		return;
-	absolute = path_absolute(path);
-	if (!absolute)
-		return;
-	device = (struct op_stat){ .mode = st.stx_mode,
-				   .rdev_major = st.stx_rdev_major,
-				   .rdev_minor = st.stx_rdev_minor };
-	n = lock_names(&context->policy, absolute, &device, names);
+	if (lease->n_fds > 1)
+		n = lock_dir_names(context, lease->fds[0], path, names);
 	for (int i = 0; i < n; i++)
 		remove_name(context, lease, &names[i]);
 }

@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "core/lib/lock_name.h"
+#include "core/lib/owner.h"
 #include "core/lib/take.h"
 
 /* Files of lock directories, as further points of a disk, and what they say of
    their owner. See lock_name.h, owner.h. */
+
+bool lock_dir_any(const struct glk_policy *policy);
+
+/* lock_names() of an open disk, by the caller's @path. Waits for no server. */
+int lock_dir_names(struct glk_context *context, int fd, const char *path,
+		   struct lock_name *ret_names);
 
 /* Add those that the policy wants for an opened disk. Return: 0, or negative
    errno. */
@@ -25,6 +33,19 @@ int lock_dir_sign(struct take *take);
 int lock_dir_quote(struct take *take, const struct holder_ask *asks, size_t n,
 		   int (*report)(void *arg,
 				 const struct holder_answer *answer));
+
+/* Of an OP_READ of a lock file: is it another host's guest's? */
+bool lock_dir_read(const struct op *op, struct owner *ret_owner);
+
+/**
+ * lock_dir_holders() - who holds a disk by its lock files alone?
+ * @disk:	as for holders_find(), after it; fd is the disk's
+ *
+ * Adds to the context's holders, unless it has found somebody already. Return:
+ * as holders_find(), or as open(2).
+ */
+int lock_dir_holders(struct glk_context *context,
+		     const struct holder_ask *disk);
 
 /* Remove the lock files of a lease that is about to be released; @path is the
    caller's. */

@@ -24,8 +24,6 @@
  * names.
  */
 
-#define SYSFS "/sys"
-
 static void hash(const char *path, char *ret_name)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -43,18 +41,18 @@ static void hash(const char *path, char *ret_name)
 }
 
 /* Return: 1, 0 if it has no such name, or negative errno. */
-static int name_device(const struct glk_policy *policy,
+static int name_device(const struct glk_policy *policy, const char *sysfs,
 		       const struct op_stat *st, struct lock_name *ret_name)
 {
 	uint32_t major = st->rdev_major, minor = st->rdev_minor;
 	int r = -ENODATA;
 
 	if (policy->lvm_lock_dir) {
-		r = devname_lv(SYSFS, major, minor, ret_name->name);
+		r = devname_lv(sysfs, major, minor, ret_name->name);
 		ret_name->dir = policy->lvm_lock_dir;
 	}
 	if (r == -ENODATA && policy->scsi_lock_dir) {
-		r = devname_wwid(SYSFS, major, minor, ret_name->name);
+		r = devname_wwid(sysfs, major, minor, ret_name->name);
 		ret_name->dir = policy->scsi_lock_dir;
 	}
 	if (r == -ENODATA)
@@ -62,13 +60,14 @@ static int name_device(const struct glk_policy *policy,
 	return r ? r : 1;
 }
 
-int lock_names(const struct glk_policy *policy, const char *path,
-	       const struct op_stat *st, struct lock_name *ret_names)
+int lock_names(const struct glk_policy *policy, const char *sysfs,
+	       const char *path, const struct op_stat *st,
+	       struct lock_name *ret_names)
 {
 	int n = 0;
 
 	if (S_ISBLK(st->mode))
-		n = name_device(policy, st, ret_names);
+		n = name_device(policy, sysfs, st, ret_names);
 	if (n < 0 || !policy->lock_dir ||
 	    (n && !strncmp(path, "/dev", strlen("/dev"))))
 		return n;

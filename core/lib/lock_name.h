@@ -14,11 +14,13 @@ struct lock_name {
 
 /**
  * lock_names() - the files of lock directories that stand for a disk
+ * @sysfs:	"/sys", or a test's
  * @path:	absolute
  * @st:		of what it leads to
  * @ret_names:	LOCK_NAMES_MAX
  *
  * Return: how many, or negative errno.
  */
-int lock_names(const struct glk_policy *policy, const char *path,
-	       const struct op_stat *st, struct lock_name *ret_names);
+int lock_names(const struct glk_policy *policy, const char *sysfs,
+	       const char *path, const struct op_stat *st,
+	       struct lock_name *ret_names);

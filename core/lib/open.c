@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/take.h"
 
+#include "core/base/clock.h"
 #include "core/base/feature.h"
 #include "core/base/util.h"
 #include "core/capsule/device.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 /*
  * Opening the disks of a batch. Those that share a directory are opened
@@ -34,6 +36,7 @@
 
 #define RESERVE_FROM 64 /* disks */
 #define PIECE 256
+#define CLAIM_PAUSE_MS 5
 #define RESOLVE_INSIDE (RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
 
 static bool any_remote(const struct take *t)
@@ -193,6 +196,57 @@ static size_t take_opened(struct take *t, size_t n)
 	return k;
 }
 
+/* Those that somebody has claimed; nothing else cannot be opened for that
+   reason. Return: how many, in op_items. */
+static size_t find_claimed(struct take *t, const struct txn_act *acts, size_t n)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (t->slots[acts[i].item].fd == -EBUSY)
+			t->op_items[k++] = acts[i].item;
+	return k;
+}
+
+/* Return: 0 if nobody is known to live who has them, 1, or negative errno. */
+static int blame_claimers(struct take *t, size_t n)
+{
+	bool lives = false;
+	int r = 0;
+
+	conflict_clear(&t->refused);
+	for (size_t i = 0; i < n && !r; i++)
+		r = claimed_blame(t, t->op_items[i], &lives);
+	return r ? r : lives;
+}
+
+/* A claim ends a little later than the process that had it. */
+static int await_claimed(struct take *t, const struct txn_act *acts, size_t n)
+{
+	uint64_t ms = MIN(GRACE_MS, t->context->timeout_ms);
+	uint64_t until = MIN(t->context->deadline, deadline_in_ms(ms));
+	struct timespec pause = { .tv_nsec = CLAIM_PAUSE_MS * NSEC_PER_MSEC };
+	size_t k;
+	int r = 0;
+
+	while ((k = find_claimed(t, acts, n))) {
+		r = blame_claimers(t, k);
+		if (r || clock_now() >= until)
+			break;
+		nanosleep(&pause, NULL);
+		if (engine_take_cancel(t->context->engine))
+			return -ECANCELED;
+		for (size_t i = 0; i < k; i++)
+			prepare_open(t, t->op_items[i], &t->ops[i]);
+		r = take_run(t, k);
+		for (size_t i = 0; i < k && !r; i++)
+			t->slots[t->op_items[i]].fd = t->ops[i].res;
+		if (r)
+			break;
+	}
+	return MIN(r, 0);
+}
+
 static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 {
 	int r = 0;
@@ -246,17 +300,6 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	mounts_by_dev(t->context->mounts, dev, txn_item(t->txn, item)->path,
 		      &kind);
 	slot->remote = kind.remote;
-}
-
-/* Only a device that somebody has claimed cannot be opened for that reason. */
-static int blame_claimed(struct take *t, size_t first, size_t n)
-{
-	int r = 0;
-
-	for (size_t i = first; i < first + n && !r; i++)
-		if (t->events[i].res == -EBUSY)
-			r = claimed_blame(t, t->events[i].item);
-	return r;
 }
 
 /* Before anything is locked. */
@@ -337,13 +380,15 @@ static int stat_opened(struct take *t, const struct txn_act *acts, size_t n)
 		refuse_weak(t, first, n);
 		close_failed(t, first, n);
 	}
-	return r ? r : blame_claimed(t, first, n);
+	return r;
 }
 
 static int open_and_stat(struct take *t, const struct txn_act *acts, size_t n)
 {
 	int r = open_all(t, acts, n);
 
+	if (!r)
+		r = await_claimed(t, acts, n);
 	return r ? r : stat_opened(t, acts, n);
 }
 

@@ -114,11 +114,13 @@ static bool take_owner(const json_t *record, struct owner *ret_owner)
 
 int owner_parse(const char *buf, size_t size, struct owner *ret_owner)
 {
-	const char *end = memchr(buf, '\n', MIN(size, OWNER_SIZE));
+	const char *end =
+		size ? memchr(buf, '\n', MIN(size, OWNER_SIZE)) : NULL;
 	json_t *record;
 	bool good;
 
-	if (!end || !size || !owner_is_ours(buf, (size_t)(end - buf)))
+	/* Most of what makes no sense need not be parsed to be seen. */
+	if (!end || end == buf || !owner_is_ours(buf, (size_t)(end - buf)))
 		return -ENODATA;
 	record = json_loadb(buf, (size_t)(end - buf), JSON_REJECT_DUPLICATES,
 			    NULL);

@@ -8,6 +8,8 @@
 #include "tests/kernel/kernel.h"
 #include "tests/lib/loop.h"
 
+#include <linux/loop.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 
@@ -120,6 +122,57 @@ static void a_partition_has_its_disks_sequence_number(void **state)
 	close(loop);
 }
 
+static uint64_t number_in(const char *device, const char *attr)
+{
+	unsigned long long n = 0;
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/block/%s/%s",
+		 strrchr(device, '/') + 1, attr);
+	f = fopen(path, "r");
+	if (f) {
+		assert_int_equal(fscanf(f, "%llu", &n), 1);
+		fclose(f);
+	}
+	return n;
+}
+
+static void sysfs_tells_the_same_of_a_disk_and_its_partition(void **state)
+{
+	char path[LOOP_PATH_MAX], part[LOOP_PATH_MAX];
+	int loop = loop_attach("image", 4 * SIZE, path);
+
+	(void)state;
+	loop_add_partition(loop, path, 1, part);
+	assert_true(number_in(path, "diskseq") == diskseq(loop));
+	assert_true(number_in(part, "../diskseq") == diskseq(loop));
+	assert_int_equal(number_in(part, "diskseq"), 0);
+	assert_int_equal(number_in(part, "partition"), 1);
+	assert_int_equal(number_in(path, "partition"), 0);
+	close(loop);
+}
+
+/* Another image behind a device that is open is another disk to the kernel. */
+static void a_changed_image_is_a_new_disk_sequence_number(void **state)
+{
+	char path[LOOP_PATH_MAX];
+	int loop, other, fd;
+	uint64_t before;
+
+	(void)state;
+	test_file("image", SIZE);
+	loop = loop_attach_readonly("image", path);
+	fd = file_open(path, O_RDONLY);
+	before = diskseq(fd);
+	other = file_open(test_file("other", SIZE), O_RDONLY);
+	assert_int_equal(ioctl(loop, LOOP_CHANGE_FD, other), 0);
+	assert_true(diskseq(fd) > before);
+	close(other);
+	close(fd);
+	close(loop);
+}
+
 /* A guest's own claim of a disk is in the way of one of its partitions. */
 static void a_claim_concerns_the_disk_and_its_partitions(void **state)
 {
@@ -189,6 +242,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_claim_lives_with_its_description),
 	cmocka_unit_test(each_attachment_has_a_new_disk_sequence_number),
 	cmocka_unit_test(a_partition_has_its_disks_sequence_number),
+	cmocka_unit_test(sysfs_tells_the_same_of_a_disk_and_its_partition),
+	cmocka_unit_test(a_changed_image_is_a_new_disk_sequence_number),
 	cmocka_unit_test(a_claim_concerns_the_disk_and_its_partitions),
 	cmocka_unit_test(a_reader_may_ask_about_an_exclusive_lock),
 	cmocka_unit_test(a_mount_claims_the_device),

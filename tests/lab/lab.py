@@ -125,8 +125,8 @@ def read_module(path):
         return module.read()
 
 
-def modules_in_order(tree):
-    """[(name, contents)]: MODULES and before each what it depends on."""
+def modules_in_order(tree, more):
+    """[(name, contents)]: MODULES, @more, and before each what it depends on."""
     where = glob.glob(os.path.join(tree, "lib/modules/*"))[0]
     files = {module_name(path): path for path in
              glob.glob(os.path.join(where, "kernel/**/*.ko*"), recursive=True)}
@@ -146,7 +146,7 @@ def modules_in_order(tree):
                 load(other.replace("-", "_"))
         done[name] = contents
 
-    for name in MODULES:
+    for name in MODULES + more:
         load(name)
     return list(done.items())
 
@@ -206,7 +206,7 @@ def initramfs(args, tree):
     with open(args.init, "rb") as init:
         archive.add("init", init.read())
     listing = ""
-    for name, contents in modules_in_order(tree):
+    for name, contents in modules_in_order(tree, args.module):
         archive.add(f"/lab/{name}.ko", contents)
         listing += f"/lab/{name}.ko\n"
     archive.add("/lab/modules", listing.encode())
@@ -294,6 +294,8 @@ def main():
     parser.add_argument("--init", required=True)
     parser.add_argument("--file", action="append", default=[],
                         help="carry this program along, without running it")
+    parser.add_argument("--module", action="append", default=[],
+                        help="load this one, too")
     parser.add_argument("--env", action="append", default=[],
                         help="NAME=VALUE for the programs")
     parser.add_argument("--seconds", type=int, default=60,

@@ -30,6 +30,7 @@ static int loop;
 static int start(void **state)
 {
 	static unsigned n;
+	const char *locks;
 	char name[32];
 
 	(void)state;
@@ -37,8 +38,12 @@ static int start(void **state)
 		MUST(!unshare(CLONE_NEWNS));
 		MUST(!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	}
+	/* On what /run is. */
 	snprintf(name, sizeof(name), "locks-%u", n++);
-	setenv("GUESTLOCK_HOST_DIR", test_file(name, -1), 1);
+	locks = test_file(name, -1);
+	MUST(!mkdir(locks, 0755));
+	MUST(!mount("locks", locks, "tmpfs", 0, "mode=755"));
+	setenv("GUESTLOCK_HOST_DIR", locks, 1);
 	context = guest_context();
 	loop = loop_attach("image", SIZE, disk);
 	return 0;
@@ -49,6 +54,7 @@ static int stop(void **state)
 	(void)state;
 	glk_context_free(context);
 	close(loop);
+	umount(getenv("GUESTLOCK_HOST_DIR"));
 	return 0;
 }
 

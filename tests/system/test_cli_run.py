@@ -9,13 +9,12 @@ import re
 import resource
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import unittest
 import uuid
 
-from cli import (Case, GUESTLOCK, HELD, INTERNAL, MISSING, OK, ROOT, USAGE,
+from cli import (Case, GUESTLOCK, HELD, INTERNAL, MISSING, OK, USAGE,
                  WAIT, becomes_free, lockable)
 
 
@@ -374,11 +373,9 @@ class BadInput(Case):
         self.expect(USAGE, "run", "-0", "true")
         self.assertEqual(self.ask(USAGE, "ls", "a", "b")["error"], "usage")
 
-    @unittest.skipUnless(ROOT, "needs root to make a block node")
-    def test_a_block_device_is_refused_and_not_touched(self):
-        node = self.path("node")
-        os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(7, 0))
-        self.refused(USAGE, "--disk", self.good, "--disk", node)
+    def test_what_is_no_disk_is_refused_and_not_touched(self):
+        why = self.refused(USAGE, "--disk", self.good, "--disk", "/dev/null")
+        self.assertIn("no regular file and no block device", why)
         self.assertTrue(lockable(self.good))
 
 

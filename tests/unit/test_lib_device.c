@@ -23,6 +23,26 @@ static struct glk_guest *guest;
 static char disk[LOOP_PATH_MAX];
 static int loop;
 
+static int ending_claim = -1;
+
+/* The linker sends the library's engine_run() here (--wrap), so that a claim
+   can end once it has refused somebody. */
+int __real_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline);
+int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline);
+
+int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline)
+{
+	int r = __real_engine_run(engine, ops, n, deadline);
+
+	for (size_t i = 0; i < n; i++)
+		if (ops[i].kind == OP_OPEN && ops[i].res == -EBUSY)
+			ending_claim = fd_close(ending_claim);
+	return r;
+}
+
 static const char *host_dir(void)
 {
 	return getenv("GUESTLOCK_HOST_DIR");
@@ -392,6 +412,21 @@ static void a_claim_of_somebody_unknown_refuses_ours(void **state)
 	close(fd);
 }
 
+/* As that of a process that is just ending: nobody is found who has it, and
+   then it is gone. */
+static void a_claim_that_ends_within_the_grace_is_waited_for(void **state)
+{
+	struct glk_disk disks[] = { { kit_file("first", 0), 0 },
+				    { disk, GLK_DISK_CLAIM } };
+
+	(void)state;
+	ending_claim = open(disk, O_RDWR | O_EXCL | O_CLOEXEC);
+	assert_true(ending_claim >= 0);
+	assert_int_equal(glk_guest_attach(guest, disks, 2), 0);
+	assert_int_equal(ending_claim, -1);
+	assert_held(lock_file(disk));
+}
+
 /* The kernel keeps one claim for a disk and its partitions. */
 static void a_guest_that_claims_a_relative_is_named(void **state)
 {
@@ -603,6 +638,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(only_a_device_can_be_claimed),
 	TEST(a_claim_is_the_kernels_too),
 	TEST(a_claim_of_somebody_unknown_refuses_ours),
+	TEST(a_claim_that_ends_within_the_grace_is_waited_for),
 	TEST(a_guest_that_claims_a_relative_is_named),
 	TEST(a_disk_and_its_partition_exclude_each_other),
 	TEST(one_guest_may_have_a_disk_and_its_partition),

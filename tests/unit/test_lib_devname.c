@@ -3,6 +3,7 @@
 
 #include "core/base/util.h"
 #include "tests/lib/test.h"
+#include "tests/lib/tree.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -19,6 +20,10 @@
 #define LV                                                                     \
 	"LVM-GGGGGGggggGGGGggggGGGGggggGGGGGG"                                 \
 	"06UgP52rhbw3Bo3mdRWeoLpytOSAa2ky"
+
+#define ODD                                                                    \
+	"LVM-GGGGGGggggGGGGggggGGGGggggGGGGGG"                                 \
+	"../../../../../../../../etc/x...\n"
 
 static char root[PATH_MAX];
 
@@ -161,8 +166,7 @@ static void other_devices_are_no_volumes(void **state)
 		LV "-tpool\n",
 		LV "x\n",
 		"LVM-GGGGGGgggg\n",
-		"LVM-GGGGGGggggGGGGggggGGGGggggGGGGGG"
-		"../../../../../../../../etc/x...\n",
+		ODD,
 		"mpath-35000000000000007\n",
 		"CRYPT-LUKS2-0123456789abcdef0123456789abcdef-x\n",
 		"\n",
@@ -248,18 +252,74 @@ static void a_ring_of_devices_ends(void **state)
 	assert_no_wwid(253, 10);
 }
 
-static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(a_volumes_uuid_is_in_groups_as_lvs_prints_it),
-	cmocka_unit_test(other_devices_are_no_volumes),
-	cmocka_unit_test(a_partition_has_its_disks_name),
-	cmocka_unit_test(disks_that_are_no_scsi_disks_have_none),
-	cmocka_unit_test(paths_lead_to_one_name),
-	cmocka_unit_test(what_stands_on_one_device_has_its_name),
-	cmocka_unit_test(a_ring_of_devices_ends),
+#define TEST(_f) cmocka_unit_test_setup(_f, start)
+
+/* Pages of scsi_debug, as 6.12 showed them in sysfs. */
+static const uint8_t debug_list[] = { 0x00, 0x00, 0x00, 0x0d, 0x00, 0x80,
+				      0x83, 0x84, 0x85, 0x86, 0x87, 0x88,
+				      0x89, 0xb0, 0xb1, 0xb2, 0xb7 };
+static const uint8_t debug_ids[] = {
+	0x00, 0x83, 0x00, 0x70, 0x02, 0x01, 0x00, 0x1c, 0x4c, 0x69, 0x6e, 0x75,
+	0x78, 0x20, 0x20, 0x20, 0x73, 0x63, 0x73, 0x69, 0x5f, 0x64, 0x65, 0x62,
+	0x75, 0x67, 0x20, 0x20, 0x20, 0x20, 0x20, 0x20, 0x32, 0x30, 0x30, 0x30,
+	0x01, 0x03, 0x00, 0x08, 0x33, 0x33, 0x33, 0x30, 0x00, 0x00, 0x07, 0xd0,
+	0x61, 0x94, 0x00, 0x04, 0x00, 0x00, 0x00, 0x01, 0x61, 0x93, 0x00, 0x08,
+	0x32, 0x22, 0x22, 0x20, 0x00, 0x00, 0x07, 0xce, 0x61, 0x95, 0x00, 0x04,
+	0x00, 0x00, 0x01, 0x00, 0x61, 0xa3, 0x00, 0x08, 0x32, 0x22, 0x22, 0x20,
+	0x00, 0x00, 0x07, 0xcd, 0x63, 0xa8, 0x00, 0x18, 0x6e, 0x61, 0x61, 0x2e,
+	0x33, 0x32, 0x32, 0x32, 0x32, 0x32, 0x32, 0x30, 0x30, 0x30, 0x30, 0x30,
+	0x30, 0x37, 0x43, 0x44, 0x00, 0x00, 0x00, 0x00
 };
 
-int main(void)
+static void recorded_devices_have_the_names_that_the_programs_print(
+	void **state)
 {
-	start(NULL);
-	return test_run(__FILE__, tests, ARRAY_SIZE(tests), TEST_NEEDS_NOTHING);
+	static const struct {
+		unsigned minor;
+		const char *uuid;
+	} volumes[] = {
+		{ 0, "Of8DFG-bOa6-2iQB-hr8X-dprv-TdcL-QRB6EQ" },
+		{ 3, "2ql6ce-f05B-5Cb3-XRdf-8BXy-AZ1w-VnETKC" },
+		{ 4, "a2hUFh-4FNO-0vPu-MiBq-gKzC-MWOA-MCGh0c" },
+	};
+	static const char scsi[] = "devices/pseudo_0/adapter0/host0/"
+				   "target0:0:0/0:0:0:0";
+	char uuid[LV_UUID_SIZE], wwid[WWID_SIZE];
+	const char *tree = tree_make(SYSFS_TREES "/lvm.tree", "recorded");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(volumes); i++) {
+		assert_int_equal(devname_lv(tree, 254, volumes[i].minor, uuid),
+				 0);
+		assert_string_equal(uuid, volumes[i].uuid);
+	}
+	for (unsigned minor = 1; minor < 6; minor++)
+		if (minor != 3 && minor != 4)
+			assert_int_equal(devname_lv(tree, 254, minor, uuid),
+					 -ENODATA);
+	snprintf(root, sizeof(root), "%s", tree);
+	put(scsi, "vpd_pg0", debug_list, sizeof(debug_list));
+	put(scsi, "vpd_pg83", debug_ids, sizeof(debug_ids));
+	/* The disk, a partition, and what stands on that. */
+	assert_int_equal(devname_wwid(tree, 8, 0, wwid), 0);
+	assert_string_equal(wwid, "333333330000007d0");
+	assert_int_equal(devname_wwid(tree, 8, 1, wwid), 0);
+	assert_string_equal(wwid, "333333330000007d0");
+	assert_int_equal(devname_wwid(tree, 254, 5, wwid), 0);
+	assert_string_equal(wwid, "333333330000007d0");
+	/* A snapshot's origin. */
+	assert_int_equal(devname_wwid(tree, 254, 0, wwid), -ENODATA);
 }
+
+static const struct CMUnitTest tests[] = {
+	TEST(a_volumes_uuid_is_in_groups_as_lvs_prints_it),
+	TEST(other_devices_are_no_volumes),
+	TEST(a_partition_has_its_disks_name),
+	TEST(disks_that_are_no_scsi_disks_have_none),
+	TEST(paths_lead_to_one_name),
+	TEST(what_stands_on_one_device_has_its_name),
+	TEST(a_ring_of_devices_ends),
+	TEST(recorded_devices_have_the_names_that_the_programs_print),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_NOTHING)

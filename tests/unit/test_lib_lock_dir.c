@@ -51,7 +51,7 @@ static const char *lock_file(const char *path)
 	char *buf = ring[next++ % ARRAY_SIZE(ring)];
 	struct lock_name names[LOCK_NAMES_MAX];
 
-	assert_int_equal(lock_names(&policy, path, &st, names), 1);
+	assert_int_equal(lock_names(&policy, "/sys", path, &st, names), 1);
 	snprintf(buf, sizeof(ring[0]), "%s/%s", names[0].dir, names[0].name);
 	return buf;
 }
@@ -517,6 +517,143 @@ static void a_record_that_cannot_be_written_stops_nobody(void **state)
 	rmdir(small);
 }
 
+static size_t holders(const char *path, const struct glk_conflict **ret)
+{
+	size_t n = SIZE_MAX;
+
+	assert_int_equal(glk_disk_holders(context, path, ret, &n), 0);
+	return n;
+}
+
+static void who_holds_just_the_lock_file_is_named(void **state)
+{
+	const char *path = kit_file("who", 0), *file = lock_file(path);
+	const struct glk_conflict *c;
+	int fd, queue[2];
+
+	(void)state;
+	assert_int_equal(holders(path, &c), 0);
+	assert_false(is_there(file));
+	put_owner(file, "far away");
+	assert_int_equal(holders(path, &c), 0);
+	fd = kit_lock(file, 0, F_WRLCK);
+	assert_int_equal(holders(path, &c), 1);
+	assert_int_equal(c->kind, GLK_CONFLICT_PROCESS);
+	assert_int_equal(c->pid, getpid());
+	assert_string_equal(c->path, path);
+	kit_send_away(fd, queue);
+	assert_int_equal(holders(path, &c), 1);
+	assert_int_equal(c->kind, GLK_CONFLICT_HOST);
+	assert_string_equal(c->name, "far away");
+	assert_string_equal(c->host, "another-host");
+	put(file, "", 0);
+	assert_int_equal(holders(path, &c), 1);
+	assert_int_equal(c->kind, GLK_CONFLICT_UNKNOWN);
+	close(queue[0]);
+	close(queue[1]);
+	assert_int_equal(holders(path, &c), 0);
+	unlink(file);
+}
+
+static void one_whom_nobody_sees_is_there_once(void **state)
+{
+	const char *path = kit_file("unseen", 0), *file = lock_file(path);
+	const struct glk_conflict *c;
+	int queue1[2], queue2[2];
+
+	(void)state;
+	put(file, "", 0);
+	kit_lock_in_flight(path, queue1);
+	kit_lock_in_flight(file, queue2);
+	assert_int_equal(holders(path, &c), 1);
+	assert_int_equal(c->kind, GLK_CONFLICT_UNKNOWN);
+	put_owner(file, "far away");
+	assert_int_equal(holders(path, &c), 1);
+	assert_int_equal(c->kind, GLK_CONFLICT_HOST);
+	close(queue1[0]);
+	close(queue1[1]);
+	close(queue2[0]);
+	close(queue2[1]);
+	unlink(file);
+}
+
+static void a_guest_of_this_host_is_named_once(void **state)
+{
+	const char *path = kit_file("once", 0);
+	struct kit_guest running = kit_run(context, 1, path, 0);
+	const struct glk_conflict *c;
+
+	(void)state;
+	assert_int_equal(holders(path, &c), 1);
+	assert_int_equal(c->kind, GLK_CONFLICT_GUEST);
+	assert_int_equal(c->pid, running.pid);
+	assert_int_equal(detach(running.guest, path), 1);
+	kit_end(&running);
+}
+
+static int unlinked(struct glk_guest *guest)
+{
+	const struct glk_guest_info *info;
+
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_int_equal(info->n_leases, 1);
+	assert_int_equal(info->leases[0].held, 1);
+	return info->leases[0].unlinked;
+}
+
+static void a_lock_file_that_was_removed_is_seen(void **state)
+{
+	const char *path = kit_file("drift", 0), *file = lock_file(path);
+	struct glk_guest *guest = kit_self(context);
+
+	(void)state;
+	assert_int_equal(attach(guest, path, 0), 0);
+	assert_false(unlinked(guest));
+	assert_int_equal(unlink(file), 0);
+	assert_true(unlinked(guest));
+	/* Another one is not ours. */
+	put(file, "", 0);
+	assert_true(unlinked(guest));
+	assert_int_equal(detach(guest, path), 1);
+	assert_true(is_there(file));
+	unlink(file);
+	glk_guest_free(guest);
+}
+
+static void both_sides_of_a_migration_lock_the_file(void **state)
+{
+	const char *path = kit_file("moving", 0), *file = lock_file(path);
+	struct kit_guest source = kit_run(context, 2, path, 0);
+	struct glk_guest *to =
+		guest_describe(context, GLK_HOLDER_SELF, guest_uuid(2), "to");
+	struct glk_guest *incoming = NULL;
+	struct glk_guest_config config = GLK_GUEST_CONFIG_INIT;
+
+	(void)state;
+	glk_guest_free(to);
+	config.uuid = guest_uuid(2);
+	config.holder = GLK_HOLDER_SELF;
+	config.flags = GLK_GUEST_INCOMING;
+	config.epoch = 1;
+	assert_int_equal(glk_guest_new(context, &config, &incoming), 0);
+	assert_int_equal(guest_add(incoming, path, 0), 0);
+	assert_int_equal(glk_guest_acquire(incoming), -EBUSY);
+	assert_int_equal(glk_guest_prepare(source.guest, "localhost"), 0);
+	assert_int_equal(glk_guest_acquire(incoming), 0);
+	assert_int_equal(kit_try(context, path, 0), -EBUSY);
+	assert_int_equal(glk_guest_out(source.guest), 0);
+	assert_int_equal(glk_guest_in(incoming), 0);
+	assert_held(path);
+	assert_held(file);
+	kit_end(&source);
+	assert_held(file);
+	assert_int_equal(kit_try(context, path, 0), -EBUSY);
+	assert_says(context, "held by guest");
+	assert_int_equal(detach(incoming, path), 1);
+	assert_false(is_there(file));
+	glk_guest_free(incoming);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -541,6 +678,11 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_name_that_is_no_file_is_an_error),
 	TEST(a_directory_without_permission_is_named),
 	TEST(a_record_that_cannot_be_written_stops_nobody),
+	TEST(who_holds_just_the_lock_file_is_named),
+	TEST(one_whom_nobody_sees_is_there_once),
+	TEST(a_guest_of_this_host_is_named_once),
+	TEST(a_lock_file_that_was_removed_is_seen),
+	TEST(both_sides_of_a_migration_lock_the_file),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_ROOT)

@@ -3,11 +3,13 @@
 
 #include "core/base/util.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /*
  * The linker sends all allocations of the library and of what is below it here
@@ -351,6 +353,51 @@ static void holders_are_told_or_not(void **state)
 	kit_end(&g);
 }
 
+/* With a lock directory; the file of what was shared stays in it. */
+static void lock_files_come_and_go_with_their_disks(void **state)
+{
+	const char *dir = kit_file("memory-locks", -1);
+	const struct glk_policy policy = { .lock_dir = dir };
+	char old[PATH_MAX], file[2 * PATH_MAX];
+	struct dirent *e;
+	unsigned n = 0;
+	DIR *d;
+
+	(void)state;
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	assert_non_null(getcwd(old, sizeof(old)));
+	assert_int_equal(chdir(test_dir()), 0);
+	each_may_fail(attach, 0);
+	assert_int_equal(chdir(old), 0);
+	d = opendir(dir);
+	assert_non_null(d);
+	while ((e = readdir(d))) {
+		n += e->d_name[0] != '.';
+		snprintf(file, sizeof(file), "%s/%s", dir, e->d_name);
+		unlink(file);
+	}
+	closedir(d);
+	assert_int_equal(n, 1);
+	each_may_fail(attach_and_detach, 0);
+	each_may_fail(ask_for_holders, 0);
+}
+
+static void what_is_held_by_its_lock_file_is_never_taken(void **state)
+{
+	const char *dir = kit_file("memory-locks2", -1);
+	const struct glk_policy policy = { .lock_dir = dir };
+	struct kit_guest g;
+
+	(void)state;
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	g = kit_run(context, 36, held, 0);
+	glk_context_set_timeout(context, 1);
+	each_may_fail(be_refused, -EBUSY);
+	kit_end(&g);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 /* What a manager does with what it holds for a guest; it is freed however far
@@ -479,6 +526,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(what_is_held_is_never_taken),
 	TEST(a_guest_that_lives_is_waited_for_in_vain),
 	TEST(holders_are_told_or_not),
+	TEST(lock_files_come_and_go_with_their_disks),
+	TEST(what_is_held_by_its_lock_file_is_never_taken),
 	TEST(a_manager_takes_all_or_nothing),
 	TEST(a_supervisor_gets_all_words_or_none),
 	TEST(a_guest_is_found_with_all_of_its_drift_or_not),

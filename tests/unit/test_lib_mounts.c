@@ -152,7 +152,35 @@ static void the_table_of_this_host_can_be_read(void **state)
 	mounts_free(mounts);
 }
 
+static void a_mounted_device_is_found_by_number_or_by_name(void **state)
+{
+	static const char devices[] =
+		"21 1 254:1 / / rw - ext4 /dev/root rw\n"
+		"22 21 7:3 / /mnt/a\\040b rw - ext4 /dev/loop3 rw\n"
+		"23 21 0:44 / /mnt/btrfs rw - btrfs /dev/sdb1 rw\n"
+		"24 21 0:45 / /dev rw - devtmpfs sdc rw\n";
+	struct mounts *mounts = read_table(devices);
+	char point[64] = "untouched";
+
+	(void)state;
+	assert_false(mounts_of_device(mounts, makedev(7, 4), "loop4", point,
+				      sizeof(point)));
+	assert_false(mounts_of_device(mounts, makedev(8, 32), "sdc", point,
+				      sizeof(point)));
+	assert_false(mounts_of_device(mounts, makedev(8, 17), "", point,
+				      sizeof(point)));
+	assert_string_equal(point, "untouched");
+	assert_true(mounts_of_device(mounts, makedev(7, 3), "", point,
+				     sizeof(point)));
+	assert_string_equal(point, "/mnt/a b");
+	assert_true(mounts_of_device(mounts, makedev(8, 17), "sdb1", point,
+				     sizeof(point)));
+	assert_string_equal(point, "/mnt/btrfs");
+	mounts_free(mounts);
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_mounted_device_is_found_by_number_or_by_name),
 	cmocka_unit_test(a_path_gets_the_scope_of_the_longest_mount_point),
 	cmocka_unit_test(an_option_that_keeps_locks_here_is_named),
 	cmocka_unit_test(a_mount_is_told_with_an_overlays_layers),
