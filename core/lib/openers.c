@@ -340,7 +340,7 @@ static int tell_opener(struct check *c, const struct opener *opener)
 static int tell_claim(struct check *c, size_t i)
 {
 	struct take *t = c->take;
-	bool lives;
+	bool lives = false;
 	int r = claimed_blame(t, t->events[c->disks[i].event].item, &lives);
 
 	for (size_t k = 0; warns(c) && k < t->refused.n && !r; k++)
