@@ -199,6 +199,15 @@ static void note_lost(const struct round *round)
 	}
 }
 
+/* Then all is lost, perhaps since there is no time left to ask more. */
+static bool has_failed(const struct round *round)
+{
+	for (size_t i = round->first; i < round->first + round->n; i++)
+		if (round->t->events[i].res < 0)
+			return true;
+	return false;
+}
+
 static int lock_point(const struct round *round)
 {
 	struct take *t = round->t;
@@ -214,7 +223,7 @@ static int lock_point(const struct round *round)
 	for (size_t i = round->first; i < end && !r; i++)
 		if (takes_part(round, &t->events[i]))
 			k += judge_item(round, &t->events[i], &t->ops[k]);
-	for (unsigned q = 0; q < ASK_N && !r; q++)
+	for (unsigned q = 0; q < ASK_N && !r && !has_failed(round); q++)
 		r = ask_apart(round, q);
 	return r;
 }
