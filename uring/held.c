@@ -15,9 +15,10 @@
  *	lock:	1: OFDLCK ADVISORY  WRITE -1 fe:00:5243 0 EOF
  *
  * for each lock of that very description, on every kernel, and never asks a
- * server. (On NFS it may say POSIX: see core/capsule/truth.c.) F_OFD_GETLK with F_UNLCK is 20 times faster, but needs Linux 6.6, and
- * a file system with locks of its own answers it with whatever it likes. A file
- * system that keeps no local copy of its locks (FUSE) shows none here.
+ * server. (It may say POSIX on NFS, as core/capsule/truth.c explains.)
+ * F_OFD_GETLK with F_UNLCK is 20 times faster, but needs Linux 6.6, and a file
+ * system with locks of its own answers it with whatever it likes. A file system
+ * that keeps no local copy of its locks (FUSE) shows none here.
  *
  * Read without stdio, whose malloc(3) would give each worker an arena.
  */
@@ -32,7 +33,17 @@ static bool overlaps(const struct op_lock *lock, long long first,
 	return first <= end && last >= lock->start;
 }
 
-static short line_type(const char *line, const struct op_lock *lock)
+/* Is it locked, but not by this process? */
+static bool is_foreign(int fd, const struct op_lock *lock)
+{
+	struct flock l = { .l_type = F_WRLCK,
+			   .l_start = lock->start,
+			   .l_len = lock->len };
+
+	return !fcntl(fd, F_GETLK, &l) && l.l_type != F_UNLCK;
+}
+
+static short line_type(const char *line, const struct op_lock *lock, int fd)
 {
 	long long first, last = INT64_MAX;
 	char kind[8], type[8], end[24];
@@ -40,11 +51,12 @@ static short line_type(const char *line, const struct op_lock *lock)
 	if (sscanf(line, "lock: %*d: %7s %*s %7s %*d %*x:%*x:%*u %lld %23s",
 		   kind, type, &first, end) != 4)
 		return F_UNLCK;
-	if (strcmp(kind, "OFDLCK") && strcmp(kind, "POSIX"))
-		return F_UNLCK;
 	if (strcmp(end, "EOF") && sscanf(end, "%lld", &last) != 1)
 		return F_UNLCK;
 	if (!overlaps(lock, first, last))
+		return F_UNLCK;
+	if (strcmp(kind, "OFDLCK") &&
+	    (strcmp(kind, "POSIX") || !is_foreign(fd, lock)))
 		return F_UNLCK;
 	return strcmp(type, "WRITE") ? F_RDLCK : F_WRLCK;
 }
@@ -74,7 +86,7 @@ short held_type(int fd, const struct op_lock *lock)
 
 	text[read_fdinfo(fd, text, TEXT_MAX)] = '\0';
 	while (strongest != F_WRLCK && (line = strsep(&rest, "\n"))) {
-		short type = line_type(line, lock);
+		short type = line_type(line, lock, fd);
 
 		if (type != F_UNLCK)
 			strongest = type;

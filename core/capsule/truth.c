@@ -32,9 +32,10 @@
  * fdinfo prints the list whatever the file system is, filtered to this
  * description, and costs four times as much. An OFD lock on a file that an NFS
  * server has delegated is listed as one of a process, since the client's copy
- * of its flags is too narrow (_nfs4_proc_setlk()). So a process's lock counts,
- * too: that is one which we ourselves have taken through this description, and
- * nobody does. A file system that keeps locks
+ * of its flags is too narrow (_nfs4_proc_setlk()). A process's lock that is
+ * listed for us can only be our own, or such a one. F_GETLK tells them apart,
+ * since our own is in nobody's way; NFS, too, looks into the list before it
+ * asks the server. A file system that keeps locks
  * elsewhere keeps them in the list as well, except FUSE when its server does
  * the locking (FUSE_POSIX_LOCKS). There an empty list says nothing. F_GETLK,
  * whose owner is this process and so never the description, tells whether
@@ -165,7 +166,7 @@ static bool fs_is_fuse(int fd, uint64_t magic)
 
 struct look {
 	long byte;
-	short type;
+	short type, process; /* what is listed as OFD and as a process's */
 };
 
 static bool look_at(void *arg, const struct fdinfo_lock *lock)
@@ -174,14 +175,25 @@ static bool look_at(void *arg, const struct fdinfo_lock *lock)
 
 	if (!fdinfo_covers(lock, look->byte))
 		return false;
-	look->type = lock->type;
-	return true;
+	if (lock->kind == FDINFO_OFD)
+		look->type = lock->type;
+	else
+		look->process = lock->type;
+	return look->type != F_UNLCK;
+}
+
+/* Is this byte locked, but not by this process? */
+static bool is_foreign(int fd, long byte)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_start = byte, .l_len = 1 };
+
+	return !fcntl(fd, F_GETLK, &lock) && lock.l_type != F_UNLCK;
 }
 
 int truth_by_fdinfo(int fd, long byte, short *ret_type)
 {
 	_cleanup_(fd_closep) int info = -1;
-	struct look look = { .byte = byte, .type = F_UNLCK };
+	struct look look = { byte, F_UNLCK, F_UNLCK };
 	char path[48];
 	int r;
 
@@ -197,6 +209,9 @@ int truth_by_fdinfo(int fd, long byte, short *ret_type)
 	r = fdinfo_read(info, look_at, &look);
 	if (r < 0)
 		return r;
+	if (look.type == F_UNLCK && look.process != F_UNLCK &&
+	    is_foreign(fd, byte))
+		look.type = look.process;
 	*ret_type = look.type;
 	return 0;
 }

@@ -44,7 +44,7 @@
 
 #define PORT 2049
 #define EXPIRY "4000000000"
-/* NFSEXP_INSECURE_PORT, _ASYNC, _NOSUBTREECHECK, _FSID of <linux/nfsd/export.h> */
+/* NFSEXP_INSECURE_PORT, _ASYNC, _NOSUBTREECHECK, _FSID: linux/nfsd/export.h */
 #define EXPORT_FLAGS (0x0002 | 0x0010 | 0x0400 | 0x2000)
 #define SERVED "/srv/nfs"
 #define CLIENT "/mnt/nfs"
@@ -102,7 +102,7 @@ static void start_rpcbind(void)
 {
 	static const char program[] = "rpcbind";
 	pid_t pid = fork();
-	int status;
+	int status = 0;
 
 	if (pid == 0) {
 		execlp(program, program, "-w", (char *)NULL);
@@ -184,7 +184,7 @@ static void start_clients(void)
 static int run(const char *program)
 {
 	pid_t pid = fork();
-	int status;
+	int status = 0;
 
 	if (pid == 0) {
 		execl(program, program, (char *)NULL);
