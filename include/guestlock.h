@@ -102,9 +102,9 @@ enum glk_disk_flags {
 };
 
 enum glk_lease_type {
-	GLK_LEASE_FILE = 1, /* a regular image file */
+	GLK_LEASE_FILE = 1,  /* a regular image file */
 	GLK_LEASE_BLOCK = 2, /* a block device */
-	GLK_LEASE_KEY = 3, /* a lease file */
+	GLK_LEASE_KEY = 3,   /* a lease file */
 };
 
 enum glk_lease_mode {
@@ -210,8 +210,8 @@ struct glk_lease_info {
 	int same_file;	  /* 1 if the path still names the locked file */
 	uint64_t dev, ino; /* of the file; of a block device its number, as
 			      stat(2) st_rdev, and disk sequence number */
-	uint64_t since; /* CLOCK_REALTIME, ns */
-	int unlinked;	/* 1 if a lock file that stands for it (struct
+	uint64_t since;	   /* CLOCK_REALTIME, ns */
+	int unlinked;	   /* 1 if a lock file that stands for it (struct
 			   glk_policy) was removed: who makes that file anew
 			   is not excluded by it */
 };

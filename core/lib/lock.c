@@ -204,8 +204,8 @@ static void note_lost(const struct round *round)
 	}
 }
 
-/* Then nothing is taken, and there may be no time left for questions. */
-static bool any_failed(const struct round *round)
+/* Then all is lost, perhaps since there is no time left to ask more. */
+static bool has_failed(const struct round *round)
 {
 	for (size_t i = round->first; i < round->first + round->n; i++)
 		if (round->t->events[i].res < 0)
@@ -228,7 +228,7 @@ static int lock_point(const struct round *round)
 	for (size_t i = round->first; i < end && !r; i++)
 		if (takes_part(round, &t->events[i]))
 			k += judge_item(round, &t->events[i], &t->ops[k]);
-	for (unsigned q = 0; q < ASK_N && !r && !any_failed(round); q++)
+	for (unsigned q = 0; q < ASK_N && !r && !has_failed(round); q++)
 		r = ask_apart(round, q);
 	return r;
 }
@@ -291,15 +291,15 @@ int take_lock(struct take *t, const struct txn_act *acts, size_t n)
 		n_points =
 			MAX(n_points, take_n_points(&t->slots[acts[i].item]));
 	}
-	for (; round.point < n_points && !r && !any_failed(&round);
+	for (; round.point < n_points && !r && !has_failed(&round);
 	     round.point++) {
 		r = lock_point(&round);
 		if (!r && t->incoming)
 			r = take_claim(t, round.first, n, round.point);
 	}
-	if (!r && !any_failed(&round))
+	if (!r && !has_failed(&round))
 		r = qemu_look(t, round.first, n);
-	if (!r && !any_failed(&round))
+	if (!r && !has_failed(&round))
 		r = take_look_around(t, round.first, n);
 	return r ? r : drop_refused(&round, n_points);
 }

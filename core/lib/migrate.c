@@ -49,8 +49,8 @@
 #define GRACE_STEP_MS 5
 #define SLICE_MS 200 /* a guest that died meanwhile keeps its disks so long */
 #define LOOK_MS_MAX 4
-#define SETTLE_TRIES 20
-#define SETTLE_MS 1
+#define SETTLE_TRIES 150
+#define SETTLE_MS_MAX 2
 
 #define OWNER HAND_ROLE(ROLE_OWNER)
 #define PREPARED HAND_ROLE(ROLE_PREPARED)
@@ -153,7 +153,9 @@ static int demand(struct hand *h, uint32_t roles, int error, const char *text)
 /*
  * Byte 0 becomes whole again where the other side has gone. Somebody who wants
  * the disk shared may just be looking at it: try again, unless there is another
- * side. Where that does not end, the disk is the guest's all the same.
+ * side. Where that does not end, the disk is the guest's all the same. Tries
+ * are counted, not time: on a busy host who is looking waits for a processor as
+ * long as we do.
  */
 static void settle(struct hand *h)
 {
@@ -164,7 +166,7 @@ static void settle(struct hand *h)
 		if (h->points[i].marks & (PREPARED | LEFT | INCOMING | ARRIVED))
 			h->points[i].marks |= SHARING;
 	for (int i = 0; i < SETTLE_TRIES && r == HAND_E_BUSY; i++) {
-		if (i && hand_pause(h, SETTLE_MS))
+		if (i && hand_pause(h, MIN((uint64_t)i, SETTLE_MS_MAX)))
 			break;
 		r = hand_run(h, SHARING, &lock_owner);
 		hand_mark(h, SHARING, true, WHOLE, SHARING);

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #define FAILED 99
+#define PATIENCE_MS 10000
+#define SUCCESSOR_BYTE 2
 #define MIGRATION_BYTE 2
 #define MIGRATION_BYTES 3
 
@@ -133,15 +135,31 @@ pid_t seed_start(virLockManagerPluginPtr plugin, const struct seed_guest *guest,
 	return seed_run(manager);
 }
 
+bool seed_disk_is_owned(const char *path)
+{
+	return !test_lockable(path, F_RDLCK) &&
+	       !range_is_locked(path, MIGRATION_BYTE, MIGRATION_BYTES);
+}
+
 bool seed_owned(const struct disks *disks)
 {
-	for (size_t i = 0; i < disks->n; i++) {
-		const char *path = disks->items[i].path;
-
-		if (test_lockable(path, F_RDLCK) ||
-		    range_is_locked(path, MIGRATION_BYTE, MIGRATION_BYTES))
+	for (size_t i = 0; i < disks->n; i++)
+		if (!seed_disk_is_owned(disks->items[i].path))
 			return false;
-	}
+	return true;
+}
+
+bool seed_becomes_unclaimed(const struct disks *disks)
+{
+	uint64_t deadline = deadline_in_ms(PATIENCE_MS);
+
+	for (size_t i = 0; i < disks->n; i++)
+		while (range_is_locked(disks->items[i].path, SUCCESSOR_BYTE,
+				       1)) {
+			if (clock_now() > deadline)
+				return false;
+			usleep(500);
+		}
 	return true;
 }
 

@@ -41,6 +41,14 @@ pid_t seed_start(virLockManagerPluginPtr plugin, const struct seed_guest *guest,
 
 /* Every disk is locked exclusively, and takes part in no migration. */
 bool seed_owned(const struct disks *disks);
+bool seed_disk_is_owned(const char *path);
+
+/*
+ * Look until no destination claims any of them; false after 10 s. A reader of
+ * its leases, such as the third party, keeps those of a dead one a moment
+ * longer.
+ */
+bool seed_becomes_unclaimed(const struct disks *disks);
 
 /* One disk, by the calls that may plug and unplug. */
 bool seed_plug(virLockManagerPtr manager, const char *path);

@@ -24,6 +24,7 @@ static void fail_on_target(struct migration *m)
 static void crash_target(struct migration *m)
 {
 	peer_end_guest(m->target);
+	assert_true(seed_becomes_unclaimed(&m->guest.disks));
 	peer_free(m->target);
 	m->target = NULL;
 }

@@ -35,6 +35,19 @@ static struct {
 
 static struct glk_context *context;
 
+/* So often somebody is just looking at byte 0 of a disk. */
+static unsigned n_lookers;
+
+static bool is_in_the_way(struct op *op)
+{
+	if (!n_lookers || op->kind != OP_LOCK || op->lock.type != F_WRLCK ||
+	    op->lock.start != LOCK_BYTE_OWNER)
+		return false;
+	n_lookers--;
+	op->res = -EAGAIN;
+	return true;
+}
+
 static bool is_change(const struct op *op)
 {
 	return op->kind == OP_LOCK || op->kind == OP_UNLOCK;
@@ -60,10 +73,10 @@ int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
 {
 	int r = 0;
 
-	if (!fault.kind)
+	if (!fault.kind && !n_lookers)
 		return __real_engine_run(engine, ops, n, deadline);
 	for (size_t i = 0; i < n && !r; i++)
-		if (!strike(&ops[i]))
+		if (!strike(&ops[i]) && !is_in_the_way(&ops[i]))
 			r = __real_engine_run(engine, &ops[i], 1, deadline);
 	return r;
 }
@@ -107,6 +120,7 @@ static int stop(void **state)
 {
 	(void)state;
 	memset(&fault, 0, sizeof(fault));
+	n_lookers = 0;
 	end_side(&source);
 	end_side(&destination);
 	glk_context_free(context);
@@ -327,6 +341,29 @@ static void a_killed_manager_leaves_what_can_be_cancelled(void **state)
 	}
 }
 
+static void who_just_looks_does_not_keep_a_disk_from_being_whole(void **state)
+{
+	(void)state;
+	set_scene(SCENE_LEFT_ALONE);
+	n_lookers = 100;
+	assert_int_equal(glk_guest_cancel(source.guest), 0);
+	assert_int_equal(n_lookers, 0);
+	assert_int_equal(pair_role(source.guest), ROLE_OWNER);
+}
+
+/* Such as one of virtlockd's shared locks, which do not look at our bytes. */
+static void who_stays_leaves_the_guest_its_disks_all_the_same(void **state)
+{
+	(void)state;
+	set_scene(SCENE_LEFT_ALONE);
+	n_lookers = UINT32_MAX;
+	assert_int_equal(glk_guest_cancel(source.guest), 0);
+	n_lookers = 0;
+	assert_int_equal(pair_role(source.guest), ROLE_PREPARED);
+	assert_int_equal(glk_guest_cancel(source.guest), 0);
+	assert_int_equal(pair_role(source.guest), ROLE_OWNER);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -334,6 +371,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_cancelled_step_is_taken_back),
 	TEST(a_killed_manager_leaves_what_another_one_can_end),
 	TEST(a_killed_manager_leaves_what_can_be_cancelled),
+	TEST(who_just_looks_does_not_keep_a_disk_from_being_whole),
+	TEST(who_stays_leaves_the_guest_its_disks_all_the_same),
 };
 
 /* With more points there are many more faults, so kills alone. */
