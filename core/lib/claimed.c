@@ -135,6 +135,7 @@ static int blame_all(struct accused *accused, struct res_id id)
 	r = blame_mount(accused, rdev, name, "it");
 	if (!r && !accused->any)
 		r = sysfs_relatives(context->sysfs, rdev, &relatives);
+	r = r == -ENOMEM ? r : MAX(r, 0); /* else nobody can be blamed */
 	for (size_t i = 0; i < relatives.n && !r && !accused->any; i++)
 		r = blame_relative(accused, &relatives.v[i]);
 	sysfs_relatives_done(&relatives);

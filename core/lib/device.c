@@ -66,7 +66,7 @@ void device_make_dir(const struct glk_context *context)
 		(void)chmod(context->host_dir, 0755); /* whatever the umask */
 }
 
-/* Is it as the engine makes files? Then nobody has done this yet. */
+/* Is it as the engine makes files, whatever the umask? Then nobody has done this yet. */
 void device_hand_over(int lock_fd, int device_fd)
 {
 	struct stat file, node;
@@ -75,10 +75,10 @@ void device_hand_over(int lock_fd, int device_fd)
 	if (fstat(lock_fd, &file) || fstat(device_fd, &node))
 		return;
 	mode = node.st_mode & LOCK_MODES;
-	if (file.st_uid != geteuid() || (file.st_mode & 07777) != 0600)
+	if (file.st_uid != geteuid() || file.st_mode & 07777 & ~0600U)
 		return;
 	if (file.st_uid == node.st_uid && file.st_gid == node.st_gid &&
-	    mode == 0600)
+	    file.st_mode == (S_IFREG | 0600) && mode == 0600)
 		return;
 	if (fchown(lock_fd, node.st_uid, node.st_gid))
 		return;

@@ -6,6 +6,7 @@
 #include "core/lib/own.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -65,19 +66,41 @@ static bool is_ours(struct take *t, struct res_id id)
 	       own_has(t, id, RES_EXCLUSIVE);
 }
 
-/* It may be held, for all that this user can see. */
-static int cannot_look(struct take *t, struct txn_event *e, const char *path,
+/* It may be held, for all that this user can see. @what: "whether ..." */
+static int cannot_look(struct take *t, struct txn_event *e, const char *what,
 		       int error)
 {
-	struct take_more *more = t->slots[e->item].more;
+	struct take_slot *slot = &t->slots[e->item];
 
-	e->res = -error;
-	if (asprintf(&more->trouble, "cannot look whether %s is locked: %s",
-		     quoted(path), strerror(error)) < 0) {
-		more->trouble = NULL;
+	e->res = error;
+	free(slot->more->trouble);
+	if (asprintf(&slot->more->trouble, "cannot look %s: %s", what,
+		     strerror(-error)) < 0) {
+		slot->more->trouble = NULL;
 		return -ENOMEM;
 	}
 	return 0;
+}
+
+static int cannot_look_at(struct take *t, struct txn_event *e, const char *path,
+			  int error)
+{
+	char what[PATH_MAX + 64];
+
+	snprintf(what, sizeof(what), "whether %s is locked", quoted(path));
+	return cannot_look(t, e, what, error);
+}
+
+static int cannot_know(struct take *t, struct txn_event *e, int error)
+{
+	return cannot_look(t, e,
+			   error == -ENOENT
+				   ? "for its partitions, and what else has "
+				     "blocks of it: sysfs (/sys) does not "
+				     "have it"
+				   : "for its partitions, and what else has "
+				     "blocks of it",
+			   error);
 }
 
 static int look_at(struct take *t, struct txn_event *e,
@@ -87,14 +110,19 @@ static int look_at(struct take *t, struct txn_event *e,
 	_cleanup_(freep) char *path = device_lock_path(t->context, id);
 	struct take_rival rival = { .id = id };
 	struct stat st;
+	int r;
 
 	if (!path)
 		return -ENOMEM;
 	rival.fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (rival.fd < 0)
-		return errno == ENOENT ? 0 : cannot_look(t, e, path, errno);
-	if (fstat(rival.fd, &st) ||
-	    !is_in_the_way(rival.fd, take_is_shared(t, e->item)) ||
+		return errno == ENOENT ? 0 : cannot_look_at(t, e, path, -errno);
+	if (fstat(rival.fd, &st)) {
+		r = -errno;
+		fd_close(rival.fd);
+		return cannot_look_at(t, e, path, r);
+	}
+	if (!is_in_the_way(rival.fd, take_is_shared(t, e->item)) ||
 	    is_ours(t, id)) {
 		fd_close(rival.fd);
 		return 0;
@@ -114,6 +142,8 @@ int relatives_look(struct take *t, struct txn_event *e)
 	struct sysfs_relatives relatives = {};
 	int r = sysfs_relatives(t->context->sysfs, rdev, &relatives);
 
+	if (r && r != -ENOMEM)
+		r = cannot_know(t, e, r);
 	for (size_t i = 0; i < relatives.n && !r && !e->res; i++)
 		r = look_at(t, e, &relatives.v[i]);
 	sysfs_relatives_done(&relatives);

@@ -21,9 +21,19 @@
  * these; downwards the whole disk, the slaves, and those of each of these. The
  * two walks never turn round, or they would come to siblings. The list is the
  * queue of the walk too: what is found is appended, and looked at later.
+ *
+ * A device may go while it is looked at, and that is no failure. Any other is:
+ * who cannot look, for lack of descriptors say, does not know of a relative,
+ * and must not take it for none.
  */
 
 #define RELATIVES_MAX 4096 /* the tree of a test, or of nobody's disk */
+
+static bool is_gone(int error)
+{
+	return error == -ENOENT || error == -ENOTDIR || error == -ENODEV ||
+	       error == -ENXIO;
+}
 
 static int open_dir(const char *root, uint64_t rdev)
 {
@@ -60,7 +70,8 @@ int sysfs_attr(const char *root, uint64_t rdev, const char *attr,
 	return dir < 0 ? -errno : read_at(dir, attr, ret_text, size);
 }
 
-bool sysfs_name(const char *root, uint64_t rdev, char ret_name[SYSFS_NAME_MAX])
+static int name_of(const char *root, uint64_t rdev,
+		   char ret_name[SYSFS_NAME_MAX])
 {
 	char path[PATH_MAX], link[PATH_MAX];
 	const char *base;
@@ -70,32 +81,46 @@ bool sysfs_name(const char *root, uint64_t rdev, char ret_name[SYSFS_NAME_MAX])
 		 minor(rdev));
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n < 0)
-		return false;
+		return -errno;
 	link[n] = '\0';
 	base = strrchr(link, '/');
 	base = base ? base + 1 : link;
 	if (!*base || strlen(base) >= SYSFS_NAME_MAX)
-		return false;
+		return -ENAMETOOLONG;
 	strcpy(ret_name, base);
-	return true;
+	return 0;
 }
 
-static uint64_t diskseq_at(int dir)
+bool sysfs_name(const char *root, uint64_t rdev, char ret_name[SYSFS_NAME_MAX])
+{
+	return !name_of(root, rdev, ret_name);
+}
+
+/* 0 if the kernel does not tell. */
+static int diskseq_at(int dir, uint64_t *ret_seq)
 {
 	uint64_t seq = 0;
 	char text[32];
+	int r = read_at(dir, "diskseq", text, sizeof(text));
 
-	if (read_at(dir, "diskseq", text, sizeof(text)) < 0 &&
-	    read_at(dir, "../diskseq", text, sizeof(text)) < 0)
-		return 0;
-	return sscanf(text, "%" SCNu64, &seq) == 1 ? seq : 0;
+	if (r < 0 && is_gone(r))
+		r = read_at(dir, "../diskseq", text, sizeof(text));
+	if (r < 0 && !is_gone(r))
+		return r;
+	if (r < 0 || sscanf(text, "%" SCNu64, &seq) != 1)
+		seq = 0;
+	*ret_seq = seq;
+	return 0;
 }
 
 uint64_t sysfs_diskseq(const char *root, uint64_t rdev)
 {
 	_cleanup_(fd_closep) int dir = open_dir(root, rdev);
+	uint64_t seq = 0;
 
-	return dir < 0 ? 0 : diskseq_at(dir);
+	if (dir >= 0)
+		(void)diskseq_at(dir, &seq);
+	return seq;
 }
 
 static bool is_known(const struct sysfs_relatives *list, uint64_t rdev)
@@ -106,22 +131,13 @@ static bool is_known(const struct sysfs_relatives *list, uint64_t rdev)
 	return false;
 }
 
-/* @path: of its directory, relative to @dir. Return: 0 or -ENOMEM. */
-static int add(struct sysfs_relatives *list, int dir, const char *path,
-	       struct sysfs_relative *relative)
+static int append(struct sysfs_relatives *list,
+		  const struct sysfs_relative *relative)
 {
-	_cleanup_(fd_closep) int fd =
-		openat(dir, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	unsigned major, minor;
-	char text[32];
-
-	if (fd < 0 || read_at(fd, "dev", text, sizeof(text)) < 0 ||
-	    sscanf(text, "%u:%u", &major, &minor) != 2)
+	if (is_known(list, relative->rdev))
 		return 0;
-	relative->rdev = makedev(major, minor);
-	relative->diskseq = diskseq_at(fd);
-	if (is_known(list, relative->rdev) || list->n == RELATIVES_MAX)
-		return 0;
+	if (list->n == RELATIVES_MAX)
+		return -E2BIG;
 	if (list->n == list->cap) {
 		size_t cap = MAX(2 * list->cap, 8);
 		void *v = reallocarray(list->v, cap, sizeof(*list->v));
@@ -135,31 +151,63 @@ static int add(struct sysfs_relatives *list, int dir, const char *path,
 	return 0;
 }
 
+/* @path: of its directory, relative to @dir. */
+static int add(struct sysfs_relatives *list, int dir, const char *path,
+	       struct sysfs_relative *relative)
+{
+	_cleanup_(fd_closep) int fd =
+		openat(dir, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	unsigned major, minor;
+	char text[32];
+	int r = fd < 0 ? -errno : read_at(fd, "dev", text, sizeof(text));
+
+	if (r < 0)
+		return is_gone(r) ? 0 : r;
+	if (sscanf(text, "%u:%u", &major, &minor) != 2)
+		return 0;
+	relative->rdev = makedev(major, minor);
+	r = diskseq_at(fd, &relative->diskseq);
+	return r ? r : append(list, relative);
+}
+
 static void close_dirp(DIR **dir)
 {
 	if (*dir)
 		closedir(*dir);
 }
 
-static DIR *list_dir(int dir, const char *name)
+/* Return: 0, with NULL if there is none, or negative errno. */
+static int list_dir(int dir, const char *name, DIR **ret_list)
 {
 	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+	int r = list ? 0 : -errno;
 
 	if (fd >= 0 && !list)
 		fd_close(fd);
-	return list;
+	if (r && !is_gone(r))
+		return r;
+	*ret_list = list;
+	return 0;
+}
+
+/* Return: 0, with NULL at the end, or negative errno. */
+static int next_of(DIR *list, const struct dirent **ret_entry)
+{
+	errno = 0;
+	*ret_entry = list ? readdir(list) : NULL;
+	return *ret_entry || !errno || is_gone(-errno) ? 0 : -errno;
 }
 
 /* All that are linked in holders/ or slaves/. */
 static int add_links(struct sysfs_relatives *list, int dir, const char *name,
 		     enum sysfs_relation relation)
 {
-	_cleanup_(close_dirp) DIR *links = list_dir(dir, name);
+	_cleanup_(close_dirp) DIR *links = NULL;
 	const struct dirent *entry;
-	int r = 0;
+	int r = list_dir(dir, name, &links);
 
-	while (links && !r && (entry = readdir(links))) {
+	while (!r && !(r = next_of(links, &entry)) && entry) {
 		struct sysfs_relative relative = { .relation = relation };
 
 		if (entry->d_name[0] == '.' ||
@@ -171,21 +219,24 @@ static int add_links(struct sysfs_relatives *list, int dir, const char *name,
 	return r;
 }
 
-static bool is_partition(int dir)
+/* Return: whether it is there, or negative errno. */
+static int has_file(int dir, const char *name)
 {
-	return !faccessat(dir, "partition", F_OK, 0);
+	if (!faccessat(dir, name, F_OK, 0))
+		return true;
+	return is_gone(-errno) ? false : -errno;
 }
 
 /* A partition is called like its disk, and something more. */
 static int add_partitions(struct sysfs_relatives *list, int dir,
 			  const char *name)
 {
-	_cleanup_(close_dirp) DIR *entries = list_dir(dir, ".");
+	_cleanup_(close_dirp) DIR *entries = NULL;
 	size_t len = strlen(name);
 	const struct dirent *entry;
-	int r = 0;
+	int r = list_dir(dir, ".", &entries);
 
-	while (entries && !r && (entry = readdir(entries))) {
+	while (r >= 0 && !(r = next_of(entries, &entry)) && entry) {
 		struct sysfs_relative relative = { .relation =
 							   SYSFS_PARTITION };
 		char file[NAME_MAX + 16];
@@ -194,7 +245,8 @@ static int add_partitions(struct sysfs_relatives *list, int dir,
 		    strlen(entry->d_name) >= SYSFS_NAME_MAX)
 			continue;
 		snprintf(file, sizeof(file), "%s/partition", entry->d_name);
-		if (faccessat(dir, file, F_OK, 0))
+		r = has_file(dir, file);
+		if (r <= 0)
 			continue;
 		strcpy(relative.name, entry->d_name);
 		r = add(list, dir, entry->d_name, &relative);
@@ -202,18 +254,15 @@ static int add_partitions(struct sysfs_relatives *list, int dir,
 	return r;
 }
 
-static int add_above(const char *root, uint64_t rdev,
-		     struct sysfs_relatives *list)
+static int add_parts_of(const char *root, uint64_t rdev, int dir,
+			struct sysfs_relatives *list)
 {
-	_cleanup_(fd_closep) int dir = open_dir(root, rdev);
 	char name[SYSFS_NAME_MAX];
-	int r = 0;
+	int r = name_of(root, rdev, name);
 
-	if (dir < 0)
-		return 0;
-	if (!is_partition(dir) && sysfs_name(root, rdev, name))
-		r = add_partitions(list, dir, name);
-	return r ? r : add_links(list, dir, "holders", SYSFS_ABOVE);
+	if (r)
+		return is_gone(r) ? 0 : r;
+	return add_partitions(list, dir, name);
 }
 
 static int add_whole(const char *root, int dir, struct sysfs_relatives *list)
@@ -221,39 +270,61 @@ static int add_whole(const char *root, int dir, struct sysfs_relatives *list)
 	struct sysfs_relative whole = { .relation = SYSFS_WHOLE };
 	unsigned major, minor;
 	char text[32];
+	int r = read_at(dir, "../dev", text, sizeof(text));
 
-	if (read_at(dir, "../dev", text, sizeof(text)) < 0 ||
-	    sscanf(text, "%u:%u", &major, &minor) != 2 ||
-	    !sysfs_name(root, makedev(major, minor), whole.name))
+	if (r >= 0 && sscanf(text, "%u:%u", &major, &minor) != 2)
 		return 0;
+	if (r >= 0)
+		r = name_of(root, makedev(major, minor), whole.name);
+	if (r < 0)
+		return is_gone(r) ? 0 : r;
 	return add(list, dir, "..", &whole);
 }
 
-static int add_below(const char *root, uint64_t rdev,
+static int add_above(const char *root, uint64_t rdev, int dir,
 		     struct sysfs_relatives *list)
 {
-	_cleanup_(fd_closep) int dir = open_dir(root, rdev);
-	int r = 0;
+	int r = has_file(dir, "partition");
 
-	if (dir < 0)
-		return 0;
-	if (is_partition(dir))
+	if (r >= 0)
+		r = r ? 0 : add_parts_of(root, rdev, dir, list);
+	return r ? r : add_links(list, dir, "holders", SYSFS_ABOVE);
+}
+
+static int add_below(const char *root, uint64_t rdev, int dir,
+		     struct sysfs_relatives *list)
+{
+	int r = has_file(dir, "partition");
+
+	(void)rdev;
+	if (r > 0)
 		r = add_whole(root, dir, list);
 	return r ? r : add_links(list, dir, "slaves", SYSFS_BELOW);
 }
 
+typedef int step_fn(const char *root, uint64_t rdev, int dir,
+		    struct sysfs_relatives *list);
+
+static int take_step(const char *root, uint64_t rdev,
+		     struct sysfs_relatives *list, step_fn *step)
+{
+	_cleanup_(fd_closep) int dir = open_dir(root, rdev);
+
+	return dir < 0 ? -errno : step(root, rdev, dir, list);
+}
+
 static int walk(const char *root, uint64_t rdev, struct sysfs_relatives *list,
-		int (*step)(const char *root, uint64_t rdev,
-			    struct sysfs_relatives *list))
+		step_fn *step)
 {
 	size_t at = list->n;
-	int r = step(root, rdev, list);
+	int r = take_step(root, rdev, list, step);
 
 	for (; at < list->n && !r; at++) {
 		enum sysfs_relation relation = list->v[at].relation;
 		size_t next = list->n;
 
-		r = step(root, list->v[at].rdev, list);
+		r = take_step(root, list->v[at].rdev, list, step);
+		r = is_gone(r) ? 0 : r;
 		/* A part of something that is built on it is so, too. */
 		for (; next < list->n; next++)
 			if (relation == SYSFS_ABOVE || relation == SYSFS_BELOW)

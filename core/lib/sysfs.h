@@ -8,7 +8,8 @@
 /*
  * Block devices as sysfs(5) describes them. @root is "/sys", or a test's copy.
  * Nothing is opened but sysfs's own files, so no device is touched. Of what
- * sysfs does not have, as in a container without it, nothing is known.
+ * sysfs does not have, as in a container without it, nothing is known, which is
+ * not to say that it has no relatives.
  */
 
 #define SYSFS_NAME_MAX 64
@@ -53,7 +54,8 @@ struct sysfs_relatives {
  *
  * A sibling, another part of the same disk, is none: they share no block.
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0; -ENOENT if sysfs does not know the device, or is not there; -E2BIG
+ * if there are too many; other negative errno if it could not be looked at.
  */
 int sysfs_relatives(const char *root, uint64_t rdev,
 		    struct sysfs_relatives *ret);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 
 static const char *lvm;
@@ -134,11 +135,38 @@ static void a_relative_has_its_own_number_and_sequence(void **state)
 	sysfs_relatives_done(&list);
 }
 
-static void who_is_not_in_sysfs_has_no_relatives(void **state)
+static void of_who_is_not_in_sysfs_no_relatives_are_known(void **state)
 {
+	struct sysfs_relatives list;
+
 	(void)state;
-	check(lvm, makedev(8, 99), "");
-	check("/nowhere", makedev(8, 0), "");
+	assert_int_equal(sysfs_relatives(lvm, makedev(8, 99), &list), -ENOENT);
+	assert_int_equal(sysfs_relatives("/nowhere", makedev(8, 0), &list),
+			 -ENOENT);
+}
+
+/* All of them, or an error. */
+static void without_descriptors_no_relative_is_left_out(void **state)
+{
+	struct rlimit old, now;
+	unsigned refused = 0;
+	int r = -EMFILE;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	now = old;
+	for (now.rlim_cur = 3; r && now.rlim_cur < 64; now.rlim_cur++) {
+		struct sysfs_relatives list = {};
+
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+		r = sysfs_relatives(lvm, makedev(8, 16), &list);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+		refused += r != 0;
+		assert_true(r ? r == -EMFILE : list.n == 5);
+		sysfs_relatives_done(&list);
+	}
+	assert_int_equal(r, 0);
+	assert_true(refused >= 3);
 }
 
 /* A directory that is called like a partition and is none; a holder that has
@@ -168,7 +196,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(relatives_are_found_through_all_layers),
 	cmocka_unit_test(siblings_are_no_relatives),
 	cmocka_unit_test(a_relative_has_its_own_number_and_sequence),
-	cmocka_unit_test(who_is_not_in_sysfs_has_no_relatives),
+	cmocka_unit_test(of_who_is_not_in_sysfs_no_relatives_are_known),
+	cmocka_unit_test(without_descriptors_no_relative_is_left_out),
 	cmocka_unit_test(what_makes_no_sense_is_left_out),
 };
 
