@@ -92,12 +92,9 @@ static int compare_ids(const void *a, const void *b)
 	return x->dev < y->dev ? -1 : x->dev > y->dev;
 }
 
-/* Is it the lock file of a device of another time? */
-static bool is_stale(const char *name, const struct res_id *ids, size_t n)
+bool device_of_lock_file(const char *name, struct res_id *ret_id)
 {
-	const struct res_id *now;
 	unsigned major, minor;
-	struct res_id key;
 	uint64_t seq;
 	int end = 0;
 
@@ -105,37 +102,48 @@ static bool is_stale(const char *name, const struct res_id *ids, size_t n)
 		    3 ||
 	    name[end])
 		return false;
-	key = res_id_of_device(makedev(major, minor), seq);
-	now = bsearch(&key, ids, n, sizeof(key), compare_ids);
-	return now && now->ino != seq;
+	*ret_id = res_id_of_device(makedev(major, minor), seq);
+	return true;
 }
 
-static void remove_stale(const struct glk_context *context, const char *name)
+/* Return: false if it is there still, for all that is known. */
+static bool remove_stale(const struct glk_context *context, const char *name)
 {
 	_cleanup_(freep) char *path = NULL;
 	_cleanup_(fd_closep) int fd = -1;
 
 	if (asprintf(&path, "%s/%s", context->host_dir, name) < 0) {
 		path = NULL;
-		return;
+		return false;
 	}
 	fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd >= 0)
-		(void)lease_file_remove(fd, path);
+	return fd < 0 ? errno == ENOENT : lease_file_remove(fd, path);
 }
 
-void device_tidy(const struct glk_context *context, const struct res_id *ids,
+bool device_tidy(const struct glk_context *context, const struct res_id *ids,
 		 size_t n)
 {
 	const struct dirent *entry;
+	const struct res_id *now;
 	DIR *dir = opendir(context->host_dir);
+	struct res_id then;
+	bool all = true;
 
 	if (!dir)
-		return;
-	while ((entry = readdir(dir)))
-		if (is_stale(entry->d_name, ids, n))
-			remove_stale(context, entry->d_name);
+		return errno == ENOENT;
+	errno = 0;
+	while ((entry = readdir(dir))) {
+		now = device_of_lock_file(entry->d_name, &then)
+			      ? bsearch(&then, ids, n, sizeof(then),
+					compare_ids)
+			      : NULL;
+		if (now && now->ino != then.ino)
+			all &= remove_stale(context, entry->d_name);
+		errno = 0;
+	}
+	all &= !errno;
 	closedir(dir);
+	return all;
 }
 
 char *device_how(const struct sysfs_relative *relative)
@@ -145,6 +153,7 @@ char *device_how(const struct sysfs_relative *relative)
 		[SYSFS_WHOLE] = { "", ", of which it is a part" },
 		[SYSFS_ABOVE] = { "", ", which is built on it" },
 		[SYSFS_BELOW] = { "", ", on which it is built" },
+		[SYSFS_ITSELF] = { "it", ", and its medium was changed since" },
 	};
 	const char *const *text = texts[relative->relation];
 	char *how;

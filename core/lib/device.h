@@ -21,9 +21,12 @@ void device_make_dir(const struct glk_context *context);
 /* A lock file that was just made goes to those who may open the device. */
 void device_hand_over(int lock_fd, int device_fd);
 
+/* Which device a file of the host lock directory is for, if for any. */
+bool device_of_lock_file(const char *name, struct res_id *ret_id);
+
 /* Remove the lock files of other devices that had one of these numbers, where
-   nobody has them locked. @ids: sorted. */
-void device_tidy(const struct glk_context *context, const struct res_id *ids,
+   nobody has them locked. @ids: sorted. Return: false if any may be left. */
+bool device_tidy(const struct glk_context *context, const struct res_id *ids,
 		 size_t n);
 
 /* "holds its partition loop0p1"; to be freed, or NULL for lack of memory. */

@@ -360,7 +360,7 @@ static int report_handover(struct search *s, size_t ask)
 /* Are there others to be found, beside those who have been? */
 static bool wants_more(const struct search *s, size_t ask)
 {
-	if (is_free(&s->taken[ask]))
+	if (is_free(&s->taken[ask]) || s->asks[ask].fd < 0)
 		return false;
 	return !s->asks[ask].found ||
 	       (s->asks[ask].all && !s->taken[ask].exclusive);

@@ -13,7 +13,8 @@ struct holder_ask {
 	const char *path;
 	const char *how;    /* for the answer, or NULL */
 	enum res_mode mode; /* wanted: who does not exclude it is left out */
-	int fd;		    /* of the disk, or of another of its lock points */
+	int fd;		    /* of the disk, or of another of its lock points;
+			       -1: none is known, and only capsules tell */
 	const struct capsule *own; /* is not in the way, or NULL */
 	bool incoming; /* the source of a hand-over is not in the way */
 	bool remote;   /* use the workers */

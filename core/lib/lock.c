@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/lost.h"
 #include "core/lib/qemu.h"
 #include "core/lib/relatives.h"
 #include "core/lib/take.h"
@@ -314,5 +315,5 @@ int take_look_around(struct take *t, size_t first, size_t n)
 		if (!e->res && res_id_is_device(txn_item(t->txn, e->item)->id))
 			r = relatives_look(t, e);
 	}
-	return r;
+	return r ? r : lost_look(t, first, n);
 }

@@ -236,7 +236,11 @@ static int settle_devices(struct take *t, size_t first, size_t n)
 	if (!n_ids)
 		return 0;
 	qsort(ids, n_ids, sizeof(*ids), compare_devices);
-	device_tidy(t->context, ids, n_ids);
+	if (device_tidy(t->context, ids, n_ids))
+		return 0;
+	for (size_t i = first; i < first + n; i++)
+		if (is_open_device(t, &t->events[i]))
+			t->slots[t->events[i].item].more->was_other = true;
 	return 0;
 }
 

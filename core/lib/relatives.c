@@ -5,6 +5,7 @@
 #include "core/lib/device.h"
 #include "core/lib/own.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -24,6 +25,10 @@
  * so if its capsule has an exclusive lease on the relative, or if this very
  * transaction takes one, since it takes all or nothing. A shared lease of its
  * own may be somebody else's too, and counts as theirs.
+ *
+ * The number of a device that is open is given to no other, so who has it
+ * locked by another sequence number has this device, of which the medium was
+ * changed since. That is looked for where such a file could not be removed.
  */
 
 static short ask(int fd, short type, long start, long len)
@@ -58,7 +63,7 @@ static bool takes_it_too(const struct take *t, struct res_id id)
 	return false;
 }
 
-static bool is_ours(struct take *t, struct res_id id)
+bool relatives_is_ours(struct take *t, struct res_id id)
 {
 	if (takes_it_too(t, id))
 		return true;
@@ -123,7 +128,7 @@ static int look_at(struct take *t, struct txn_event *e,
 		return cannot_look_at(t, e, path, r);
 	}
 	if (!is_in_the_way(rival.fd, take_is_shared(t, e->item)) ||
-	    is_ours(t, id)) {
+	    relatives_is_ours(t, id)) {
 		fd_close(rival.fd);
 		return 0;
 	}
@@ -134,6 +139,40 @@ static int look_at(struct take *t, struct txn_event *e,
 		return -ENOMEM;
 	}
 	return take_set_rival(t, e, &rival);
+}
+
+/* Is it the lock file of this device of another time, and in the way? */
+static int look_at_stale(struct take *t, struct txn_event *e, const char *name)
+{
+	struct res_id now = txn_item(t->txn, e->item)->id, then;
+	struct sysfs_relative old = { .relation = SYSFS_ITSELF };
+
+	if (!device_of_lock_file(name, &then) || then.dev != now.dev ||
+	    then.ino == now.ino)
+		return 0;
+	old.rdev = res_id_rdev(then);
+	old.diskseq = then.ino;
+	return look_at(t, e, &old);
+}
+
+static int look_back(struct take *t, struct txn_event *e)
+{
+	const char *path = t->context->host_dir;
+	const struct dirent *entry;
+	DIR *dir = opendir(path);
+	int r = 0;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : cannot_look_at(t, e, path, -errno);
+	errno = 0;
+	while (!r && !e->res && (entry = readdir(dir))) {
+		r = look_at_stale(t, e, entry->d_name);
+		errno = 0;
+	}
+	if (errno && !r && !e->res)
+		r = cannot_look_at(t, e, path, -errno);
+	closedir(dir);
+	return r;
 }
 
 int relatives_look(struct take *t, struct txn_event *e)
@@ -147,5 +186,7 @@ int relatives_look(struct take *t, struct txn_event *e)
 	for (size_t i = 0; i < relatives.n && !r && !e->res; i++)
 		r = look_at(t, e, &relatives.v[i]);
 	sysfs_relatives_done(&relatives);
+	if (!r && !e->res && t->slots[e->item].more->was_other)
+		r = look_back(t, e);
 	return r;
 }

@@ -11,3 +11,6 @@
  * Return: 0, or -ENOMEM.
  */
 int relatives_look(struct take *take, struct txn_event *e);
+
+/* Does the guest have it exclusively, or take it so in this transaction? */
+bool relatives_is_ours(struct take *take, struct res_id id);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 /*
  * ROOT/dev/block/MAJOR:MINOR leads to the device's directory. That of a
@@ -333,6 +334,14 @@ static int walk(const char *root, uint64_t rdev, struct sysfs_relatives *list,
 	return r;
 }
 
+static bool is_mounted(const char *root)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/dev/block", root);
+	return !access(path, F_OK) || errno != ENOENT;
+}
+
 int sysfs_relatives(const char *root, uint64_t rdev,
 		    struct sysfs_relatives *ret)
 {
@@ -341,6 +350,8 @@ int sysfs_relatives(const char *root, uint64_t rdev,
 
 	if (!r)
 		r = walk(root, rdev, &list, add_below);
+	if (r == -ENOENT && !is_mounted(root))
+		r = 0;
 	if (r)
 		sysfs_relatives_done(&list);
 	else

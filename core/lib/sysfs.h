@@ -8,8 +8,7 @@
 /*
  * Block devices as sysfs(5) describes them. @root is "/sys", or a test's copy.
  * Nothing is opened but sysfs's own files, so no device is touched. Of what
- * sysfs does not have, as in a container without it, nothing is known, which is
- * not to say that it has no relatives.
+ * sysfs does not have, as in a container without it, nothing is known.
  */
 
 #define SYSFS_NAME_MAX 64
@@ -34,6 +33,7 @@ enum sysfs_relation {
 	SYSFS_WHOLE,	 /* it is a part of that */
 	SYSFS_ABOVE,	 /* built on it, or on a part of it */
 	SYSFS_BELOW,	 /* it is built on that */
+	SYSFS_ITSELF,	 /* by another sequence number; of no list */
 };
 
 /* Another device that has blocks of this one, or whose blocks this one has. */
@@ -54,8 +54,8 @@ struct sysfs_relatives {
  *
  * A sibling, another part of the same disk, is none: they share no block.
  *
- * Return: 0; -ENOENT if sysfs does not know the device, or is not there; -E2BIG
- * if there are too many; other negative errno if it could not be looked at.
+ * Return: 0, with none where there is no sysfs at all; -ENOENT if it does not
+ * know the device; -E2BIG if there are too many; other negative errno if it could not be looked at.
  */
 int sysfs_relatives(const char *root, uint64_t rdev,
 		    struct sysfs_relatives *ret);

@@ -16,7 +16,7 @@ struct take_point {
 
 /* Who is in the way of a disk, if not by a lock on one of its points. */
 struct take_rival {
-	int fd; /* whose bytes are asked; owned */
+	int fd; /* whose bytes are asked; owned; or -1 */
 	bool remote;
 	struct res_id file; /* of fd */
 	struct res_id id;   /* the resource, as a capsule calls it */
@@ -28,6 +28,7 @@ struct take_more {
 	struct res_id file; /* the inode behind the slot's own descriptor */
 	struct take_point points[CAPSULE_POINTS_MAX - 1];
 	uint8_t n_points;
+	bool was_other; /* a lock file of its number may stay: device_tidy() */
 	struct take_rival rival; /* how: NULL if there is none */
 	char *trouble; /* what failed, for a message, if no point did */
 };

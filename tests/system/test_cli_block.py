@@ -3,11 +3,13 @@
 
 import json
 import os
+import resource
+import shutil
 import stat
 import subprocess
 import unittest
 
-from cli import HELD, OK, ROOT, USAGE, Case, lockable
+from cli import GUESTLOCK, HELD, OK, ROOT, USAGE, Case, lockable
 
 LOOP = ROOT and os.access("/dev/loop-control", os.W_OK)
 
@@ -87,6 +89,43 @@ class Block(Case):
                               stdin=subprocess.DEVNULL, capture_output=True)
         self.assertNotEqual(mkfs.returncode, 0)
         self.end(guest)
+
+    def partition(self):
+        subprocess.check_call(["addpart", self.disk, "1", "2048", "8192"])
+        self.addCleanup(subprocess.check_call, ["delpart", self.disk, "1"])
+        node = self.path("part")
+        with open("/sys/class/block/%sp1/dev" %
+                  os.path.basename(self.disk)) as f:
+            major, minor = map(int, f.read().split(":"))
+        os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(major, minor))
+        return node
+
+    def test_who_lacks_descriptors_gets_no_relative_of_a_held_disk(self):
+        part = self.partition()
+        for held, wanted in ((self.disk, part), (part, self.disk)):
+            guest = self.start("--disk", held)
+            for limit in range(4, 40):
+                result = subprocess.run(
+                    [GUESTLOCK, "run", "--disk", wanted, "--", "true"],
+                    preexec_fn=lambda: resource.setrlimit(
+                        resource.RLIMIT_NOFILE, (limit, limit)),
+                    capture_output=True)
+                self.assertNotEqual(result.returncode, OK, (limit, held))
+            self.end(guest)
+
+    def test_deleting_the_host_directory_loses_no_lock(self):
+        part = self.partition()
+        for held, others in ((self.disk, (self.alias(), part)),
+                             (part, (self.disk,))):
+            guest = self.start("--disk", held)
+            shutil.rmtree(self.path("locks"))
+            for path in others:
+                for mode in ("", ",shared", ""):
+                    self.assertIn("pid %d" % guest.pid,
+                                  self.refused(HELD, "--disk", path + mode))
+            self.end(guest)
+            for path in others:
+                self.expect(OK, "run", "--disk", path, "--", "true")
 
 
 if __name__ == "__main__":

@@ -286,7 +286,13 @@ static void a_device_that_was_changed_under_the_lease_is_told(void **state)
 	close(image);
 	assert_string_not_equal(before, lock_file(disk));
 	assert_false(only_lease(guest)->same_file);
-	/* So its number says nothing to who takes the new one. */
+	/* It is the same device for all that, and in the way of others. */
+	assert_int_equal(kit_try(context, loop_alias(disk, "alias"), 0),
+			 -EBUSY);
+	assert_int_equal(only_conflict()->pid, getpid());
+	assert_int_equal(kit_try(context, loop_alias(disk, "alias"),
+				 GLK_DISK_SHARED),
+			 0);
 	fd = open(before, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	close(fd);
@@ -309,12 +315,16 @@ static void a_file_of_a_device_of_that_number_is_removed(void **state)
 	close(open(other, O_CREAT | O_RDWR, 0600));
 	holder.path = held;
 	kit_stranger(&holder);
-	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	/* Who has it locked has a device of that number, so this one. */
+	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
 	assert_int_equal(access(stale, F_OK), -1);
 	assert_int_equal(access(held, F_OK), 0);
 	assert_int_equal(access(other, F_OK), 0);
-	assert_held(now);
+	assert_int_equal(access(now, F_OK), -1);
 	kit_stranger_end(&holder);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(access(held, F_OK), -1);
+	assert_held(now);
 }
 
 static void a_lock_file_is_its_device_owners(void **state)
@@ -329,7 +339,7 @@ static void a_lock_file_is_its_device_owners(void **state)
 	assert_int_equal(stat(lock_file(disk), &st), 0);
 	assert_int_equal(st.st_uid, 0);
 	assert_int_equal(st.st_gid, 6);
-	assert_int_equal(st.st_mode & 07777, 0660);
+	assert_int_equal(st.st_mode & 0777, 0660);
 }
 
 static int attach_as_nobody(void *arg)

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/lost.h"
+
+#include "core/base/clock.h"
+#include "core/base/util.h"
+#include "core/lib/device.h"
+#include "core/lib/relatives.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/*
+ * When the host lock directory is deleted, guests go on holding the lock files
+ * that they have open, and nobody finds those by name. Whoever makes a lock
+ * file anew asks the capsules, then, whether one has a lease on the device or
+ * on a relative of it. He has the new file locked by then, so of two who make
+ * it at once only one gets so far.
+ *
+ * Who asked and heard of none says so in the file's mode (LOST_NONE), and
+ * whoever takes it next need not ask. A file that was made by one who was
+ * refused, or was killed before he had asked, does not have the bit. Deleting
+ * the directory deletes the bits with it.
+ */
+
+#define LOST_NONE S_ISVTX
+#define SEARCH_MS 500
+
+struct query {
+	struct take *t;
+	struct holder_ask *asks;
+	struct {
+		size_t event;
+		char *how;
+	} * about; /* for each ask */
+	size_t n, cap;
+};
+
+static void query_done(struct query *q)
+{
+	for (size_t i = 0; i < q->n; i++)
+		free(q->about[i].how);
+	free(q->about);
+	free(q->asks);
+}
+
+static int grow(struct query *q)
+{
+	size_t cap = MAX(2 * q->cap, 8);
+	void *asks = reallocarray(q->asks, cap, sizeof(*q->asks));
+	void *about;
+
+	if (!asks)
+		return -ENOMEM;
+	q->asks = asks;
+	about = reallocarray(q->about, cap, sizeof(*q->about));
+	if (!about)
+		return -ENOMEM;
+	q->about = about;
+	q->cap = cap;
+	return 0;
+}
+
+/* @how is taken over. */
+static int ask(struct query *q, size_t event, struct res_id id, char *how)
+{
+	const struct txn_item *item =
+		txn_item(q->t->txn, q->t->events[event].item);
+	int r = how ? 0 : -ENOMEM;
+
+	if (!r && q->n == q->cap)
+		r = grow(q);
+	if (r) {
+		free(how);
+		return r;
+	}
+	q->asks[q->n] = (struct holder_ask){
+		.id = id,
+		.path = item->path,
+		.mode = item->mode,
+		.fd = -1,
+		.incoming = q->t->incoming,
+	};
+	q->about[q->n].event = event;
+	q->about[q->n++].how = how;
+	return 0;
+}
+
+static int ask_about(struct query *q, size_t event)
+{
+	struct res_id id = txn_item(q->t->txn, q->t->events[event].item)->id;
+	struct sysfs_relatives relatives = {};
+	int r = sysfs_relatives(q->t->context->sysfs, res_id_rdev(id),
+				&relatives);
+
+	if (!r)
+		r = ask(q, event, id,
+			strdup("holds it, though its lock file was deleted"));
+	for (size_t i = 0; i < relatives.n && !r; i++)
+		r = ask(q, event,
+			res_id_of_device(relatives.v[i].rdev,
+					 relatives.v[i].diskseq),
+			device_how(&relatives.v[i]));
+	sysfs_relatives_done(&relatives);
+	return r;
+}
+
+static int found(void *arg, const struct holder_answer *answer)
+{
+	struct query *q = arg;
+	struct txn_event *e = &q->t->events[q->about[answer->ask].event];
+	struct take_rival rival = { .fd = -1, .id = q->asks[answer->ask].id };
+
+	if (e->res)
+		return 0;
+	/* A relative's lock file that is there was asked itself. */
+	if (!res_id_equal(rival.id, txn_item(q->t->txn, e->item)->id) &&
+	    relatives_is_ours(q->t, rival.id))
+		return 0;
+	rival.how = q->about[answer->ask].how;
+	q->about[answer->ask].how = NULL;
+	return take_set_rival(q->t, e, &rival);
+}
+
+/* Return: 1 if its lock file does not say that nobody was lost. */
+static int must_ask(const struct take *t, const struct txn_event *e,
+		    struct stat *ret_st)
+{
+	if (e->res || !res_id_is_device(txn_item(t->txn, e->item)->id))
+		return 0;
+	if (fstat(take_point(t, e->item, 1).fd, ret_st))
+		return -errno;
+	return !(ret_st->st_mode & LOST_NONE);
+}
+
+int lost_look(struct take *t, size_t first, size_t n)
+{
+	_cleanup_(query_done) struct query q = { .t = t };
+	struct stat st;
+	int r = 0;
+
+	for (size_t i = first; i < first + n && r >= 0; i++) {
+		r = must_ask(t, &t->events[i], &st);
+		if (r > 0)
+			r = ask_about(&q, i);
+	}
+	if (r || !q.n)
+		return r;
+	r = holders_find(t->context, q.asks, q.n, deadline_in_ms(SEARCH_MS),
+			 found, &q);
+	/* A failure means that the next one asks again. */
+	for (size_t i = first; i < first + n && !r; i++)
+		if (must_ask(t, &t->events[i], &st) > 0)
+			(void)fchmod(take_point(t, t->events[i].item, 1).fd,
+				     (st.st_mode & 07777) | LOST_NONE);
+	return r;
+}
