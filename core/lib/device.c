@@ -24,6 +24,7 @@
  * a dead guest leaves behind are harmless, and taken again like any other, as
  * long as the device is there; when its number is used again, whoever locks the
  * new device removes the old one's file. So at most one stays for each number.
+ * One that is locked tells of a lease on the device as it was (relatives.c).
  *
  * A lock file belongs to whom the node belongs to, as far as that may read and
  * write it: who may open the device may lock it. Who may not, could stop others
@@ -66,7 +67,8 @@ void device_make_dir(const struct glk_context *context)
 		(void)chmod(context->host_dir, 0755); /* whatever the umask */
 }
 
-/* Is it as the engine makes files, whatever the umask? Then nobody has done this yet. */
+/* Is it as the engine makes files, whatever the umask? Then nobody has done
+   this yet. */
 void device_hand_over(int lock_fd, int device_fd)
 {
 	struct stat file, node;

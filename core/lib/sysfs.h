@@ -55,7 +55,8 @@ struct sysfs_relatives {
  * A sibling, another part of the same disk, is none: they share no block.
  *
  * Return: 0, with none where there is no sysfs at all; -ENOENT if it does not
- * know the device; -E2BIG if there are too many; other negative errno if it could not be looked at.
+ * know the device; -E2BIG if there are too many; other negative errno if it
+ * could not be looked at.
  */
 int sysfs_relatives(const char *root, uint64_t rdev,
 		    struct sysfs_relatives *ret);
