@@ -342,6 +342,44 @@ static void a_lock_file_is_its_device_owners(void **state)
 	assert_int_equal(st.st_mode & 0777, 0660);
 }
 
+static void no_umask_keeps_the_file_from_its_owners(void **state)
+{
+	const char *node = loop_alias(disk, "masked-node");
+	struct stat st;
+	mode_t old;
+
+	(void)state;
+	assert_int_equal(chown(node, 0, 6), 0);
+	assert_int_equal(chmod(node, 0660), 0);
+	assert_int_equal(mkdir(host_dir(), 0755), 0);
+	old = umask(0777);
+	assert_int_equal(guest_attach(guest, node, 0), 0);
+	umask(old);
+	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_int_equal(st.st_gid, 6);
+	assert_int_equal(st.st_mode & 0777, 0660);
+}
+
+/* Nobody is asked again until the file is made anew. */
+static void a_file_says_that_no_lease_was_lost(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_true(st.st_mode & S_ISVTX);
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(kit_try(context, loop_alias(disk, "alias"),
+				 GLK_DISK_SHARED),
+			 -EBUSY);
+	assert_int_equal(only_conflict()->pid, getpid());
+	if (!stat(lock_file(disk), &st))
+		assert_false(st.st_mode & S_ISVTX);
+	assert_int_equal(guest_detach(guest, disk), 0);
+	assert_int_equal(kit_try(context, disk, 0), 0);
+}
+
 static int attach_as_nobody(void *arg)
 {
 	struct glk_context *own = guest_context();
@@ -643,6 +681,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_device_that_was_changed_under_the_lease_is_told),
 	TEST(a_file_of_a_device_of_that_number_is_removed),
 	TEST(a_lock_file_is_its_device_owners),
+	TEST(no_umask_keeps_the_file_from_its_owners),
+	TEST(a_file_says_that_no_lease_was_lost),
 	TEST(who_cannot_make_the_file_is_told_so),
 	TEST(a_directory_that_cannot_be_made_is_named),
 	TEST(only_a_device_can_be_claimed),
