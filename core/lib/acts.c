@@ -86,6 +86,25 @@ static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
+/* What the guest had claimed when it was opened, and gives back by now, must be
+   opened anew. What it has, or takes, without a claim is not claimed by that. */
+static void verify_claim(struct take *t, struct txn_event *e)
+{
+	const struct txn_item *item = txn_item(t->txn, e->item);
+	struct take_slot *slot = &t->slots[e->item];
+
+	if (!slot->claim || e->res)
+		return;
+	if (item->state == TXN_ITEM_LOCKED) {
+		if (slot->has_claim)
+			note_replaced(t, e);
+	} else if (item->same_as != UINT32_MAX ? !t->slots[item->same_as].claim
+					       : !slot->has_claim) {
+		slot->unclaimed = true;
+		e->res = -EEXIST;
+	}
+}
+
 static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 {
 	size_t first = t->n_events;
@@ -101,6 +120,8 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 	r = verify_alone(t, acts, n);
 	if (!r)
 		r = take_verify_points(t, first, n);
+	for (size_t i = first; i < first + n && !r; i++)
+		verify_claim(t, &t->events[i]);
 	return r ? r : openers_check(t, first, n);
 }
 

@@ -217,7 +217,7 @@ class Hosts(DirsCase):
                                  *self.dir_option)
         err = self.refused(HELD, "--disk", self.disk, *self.dir_option)
         self.assertNotIn("dead", err)
-        self.assertIn("somebody that this process cannot see", err)
+        self.assertIn("somebody who cannot be seen", err)
         result = self.expect(OK, "who", self.disk, *self.dir_option)
         self.assertNotIn("dead", result.out)
         self.assertNotIn("free", result.out)
