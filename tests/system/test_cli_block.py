@@ -148,6 +148,38 @@ class Block(Case):
         self.expect(OK, "run", "--wait", "30", "--disk", self.good, "--disk",
                     self.disk + ",claim", "--", "true")
 
+    def partition(self):
+        name = os.path.basename(self.disk) + "p1"
+        subprocess.check_call(["addpart", self.disk, "1", "2048", "2048"])
+        self.addCleanup(subprocess.call, ["delpart", self.disk, "1"])
+        with open("/sys/class/block/%s/dev" % name, encoding="ascii") as f:
+            number = os.makedev(*map(int, f.read().split(":")))
+        node = self.path("part")
+        os.mknod(node, stat.S_IFBLK | 0o600, number)
+        return node
+
+    def test_who_has_the_disk_of_a_partition_is_named(self):
+        part = self.partition()
+        self.expect(OK, "who", "--quiet", part)
+        for held, asked, how in (
+                (self.disk, part, "of which it is a part"),
+                (part, self.disk, "holds its partition")):
+            guest = self.start("--disk", held)
+            (holder,) = self.ask(OK, "who", asked)["disks"][0]["holders"]
+            self.assertEqual(holder["pid"], guest.pid)
+            self.assertIn(how, self.expect(OK, "who", asked).out)
+            self.expect(HELD, "who", "--quiet", asked)
+            self.refused(HELD, "--disk", asked)
+            self.end(guest)
+            self.assertTrue(becomes_free(held))
+
+    def test_a_disk_and_its_partition_claimed_by_one_call_are_told_so(self):
+        part = self.partition()
+        result = self.expect(HELD, "run", "--disk", self.disk + ",claim",
+                             "--disk", part + ",claim", "--", "true")
+        self.assertIn("has claimed it for another disk of this call",
+                      result.err)
+
     def test_a_call_in_its_own_way_is_told_so(self):
         start = time.monotonic()
         result = self.expect(HELD, "run", "--wait", "30", "--disk",
