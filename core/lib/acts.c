@@ -86,20 +86,27 @@ static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
-/* What the guest had claimed when it was opened, and gives back by now, must be
-   opened anew. What it has, or takes, without a claim is not claimed by that. */
+/* Is it another's of this call, or the guest's already, without a claim? */
+static bool is_unclaimed(const struct take *t, uint32_t i)
+{
+	uint32_t other = txn_item(t->txn, i)->same_as;
+
+	return !t->slots[i].has_claim &&
+	       (other == UINT32_MAX || !t->slots[other].claim);
+}
+
+/* What the guest had claimed when it was opened, but has given back by now, is
+   opened anew. */
 static void verify_claim(struct take *t, struct txn_event *e)
 {
-	const struct txn_item *item = txn_item(t->txn, e->item);
+	bool locked = txn_item(t->txn, e->item)->state == TXN_ITEM_LOCKED;
 	struct take_slot *slot = &t->slots[e->item];
 
 	if (!slot->claim || e->res)
 		return;
-	if (item->state == TXN_ITEM_LOCKED) {
-		if (slot->has_claim)
-			note_replaced(t, e);
-	} else if (item->same_as != UINT32_MAX ? !t->slots[item->same_as].claim
-					       : !slot->has_claim) {
+	if (locked && slot->has_claim) {
+		note_replaced(t, e);
+	} else if (!locked && is_unclaimed(t, e->item)) {
 		slot->unclaimed = true;
 		e->res = -EEXIST;
 	}

@@ -172,6 +172,10 @@ class Block(Case):
             self.refused(HELD, "--disk", asked)
             self.end(guest)
             self.assertTrue(becomes_free(held))
+        self.start("--disk", self.disk, "--disk", part)
+        answer = self.expect(OK, "who", part).out
+        self.assertIn("held exclusively by", answer)
+        self.assertIn("of which it is a part", answer)
 
     def test_a_disk_and_its_partition_claimed_by_one_call_are_told_so(self):
         part = self.partition()
