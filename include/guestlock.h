@@ -98,6 +98,7 @@ enum glk_disk_flags {
 	 * claim for a disk and its partitions; and none is handed over, so
 	 * the destination of a migration on the same host cannot claim what
 	 * its source has claimed. -EINVAL for what is no block device.
+	 * -EEXIST for one that the guest holds without a claim.
 	 */
 	GLK_DISK_CLAIM = 1 << 3,
 };
@@ -696,7 +697,9 @@ size_t glk_guest_list_denied(const struct glk_guest_list *list);
  * is named, several if it is shared; mode is the mode that it is held in. If it
  * is held, and none can be found, one of GLK_CONFLICT_UNKNOWN stands for all.
  * With lock directories set (struct glk_policy), those are named, too, who hold
- * just its lock file: a virtlockd, or another host by what it wrote there.
+ * just its lock file: a virtlockd, or another host by what it wrote there. Who
+ * holds another device that has blocks of this one is named, too, and how says
+ * which.
  *
  * Return: 0; -EISDIR; -EOPNOTSUPP for what is neither, which is not opened
  * then; -ETIME; or as open(2). Since: 0.1

@@ -13,13 +13,17 @@ struct answer {
 	int err;
 };
 
-/* Several hold a disk each for itself only while it is handed over. */
+/* Several hold a disk each for itself only while it is handed over. (Who has
+   another device with its blocks does not hold this one.) */
 static const char *how(const struct answer *a, const struct glk_conflict *c)
 {
+	size_t n = 0;
+
 	if (c->mode == GLK_MODE_SHARED)
 		return ": held shared by ";
-	return a->n > 1 ? ": held, in a hand-over, by "
-			: ": held exclusively by ";
+	for (size_t i = 0; i < a->n; i++)
+		n += !*a->holders[i].how;
+	return n > 1 ? ": held, in a hand-over, by " : ": held exclusively by ";
 }
 
 static void print_answer(const struct answer *a)

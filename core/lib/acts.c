@@ -86,6 +86,32 @@ static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 	return r;
 }
 
+/* Is it another's of this call, or the guest's already, without a claim? */
+static bool is_unclaimed(const struct take *t, uint32_t i)
+{
+	uint32_t other = txn_item(t->txn, i)->same_as;
+
+	return !t->slots[i].has_claim &&
+	       (other == UINT32_MAX || !t->slots[other].claim);
+}
+
+/* What the guest had claimed when it was opened, but has given back by now, is
+   opened anew. */
+static void verify_claim(struct take *t, struct txn_event *e)
+{
+	bool locked = txn_item(t->txn, e->item)->state == TXN_ITEM_LOCKED;
+	struct take_slot *slot = &t->slots[e->item];
+
+	if (!slot->claim || e->res)
+		return;
+	if (locked && slot->has_claim) {
+		note_replaced(t, e);
+	} else if (!locked && is_unclaimed(t, e->item)) {
+		slot->unclaimed = true;
+		e->res = -EEXIST;
+	}
+}
+
 static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 {
 	size_t first = t->n_events;
@@ -101,6 +127,8 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 	r = verify_alone(t, acts, n);
 	if (!r)
 		r = take_verify_points(t, first, n);
+	for (size_t i = first; i < first + n && !r; i++)
+		verify_claim(t, &t->events[i]);
 	return r ? r : openers_check(t, first, n);
 }
 

@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/lib/device.h"
+#include "core/lib/own.h"
 #include "core/lib/where.h"
 
 #include <fcntl.h>
@@ -19,6 +20,10 @@
  * what is built on the device is in sysfs. A claim concerns the partitions of a
  * disk and the disk of a partition, too. Another program that has it open with
  * O_EXCL, such as mkfs(8), is seen in none of them.
+ *
+ * Whether what the guest itself has is claimed, its descriptor does not tell.
+ * But if the device is claimed, and the kernel does not use it, it is the guest
+ * that has claimed it.
  */
 
 #define SEARCH_MS 2000
@@ -27,6 +32,8 @@ struct accused {
 	struct take *t;
 	uint32_t item;
 	bool any, lives;
+	bool own;  /* the guest has the device: no other guest does */
+	bool here; /* another disk of this very call has claimed it */
 };
 
 static int add_who(void *arg, const struct holder_answer *answer)
@@ -77,9 +84,12 @@ static int ask_guests(struct accused *accused, int fd, struct res_id id,
 static int blame_guests(struct accused *accused, struct res_id id,
 			const char *how)
 {
-	_cleanup_(freep) char *path = device_lock_path(accused->t->context, id);
+	_cleanup_(freep) char *path = NULL;
 	_cleanup_(fd_closep) int fd = -1;
 
+	if (accused->own)
+		return 0;
+	path = device_lock_path(accused->t->context, id);
 	if (!path)
 		return -ENOMEM;
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -121,30 +131,77 @@ static int blame_relative(struct accused *accused,
 	return add_kernel(accused, GLK_CONFLICT_KERNEL, what);
 }
 
+static bool claims_here(const struct accused *accused, uint64_t rdev)
+{
+	const struct take *t = accused->t;
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		const struct take_slot *slot = &t->slots[i];
+		struct stat st;
+
+		if (i != accused->item && slot->claim && slot->fd >= 0 &&
+		    !fstat(slot->fd, &st) && S_ISBLK(st.st_mode) &&
+		    st.st_rdev == rdev)
+			return true;
+	}
+	return false;
+}
+
+static int blame_ourselves(struct accused *accused)
+{
+	const struct txn_item *item = txn_item(accused->t->txn, accused->item);
+	struct glk_conflict who = {
+		.path = item->path,
+		.mode = (int)item->mode,
+		.how = "has claimed it for another disk of this call",
+	};
+	char exe[PATH_MAX];
+
+	conflict_of_process(&who, getpid(), exe);
+	accused->any = accused->lives = accused->here = true;
+	return take_add_refusal(accused->t, accused->item, &who);
+}
+
+static int blame_relatives(struct accused *accused, uint64_t rdev)
+{
+	struct sysfs_relatives relatives = {};
+	bool here = claims_here(accused, rdev);
+	int r = sysfs_relatives(accused->t->context->sysfs, rdev, &relatives);
+
+	r = r == -ENOMEM ? r : MAX(r, 0); /* else nobody can be blamed */
+	for (size_t i = 0; i < relatives.n && !r && !accused->any; i++) {
+		r = blame_relative(accused, &relatives.v[i]);
+		here |= claims_here(accused, relatives.v[i].rdev);
+	}
+	sysfs_relatives_done(&relatives);
+	return r || accused->any || !here ? r : blame_ourselves(accused);
+}
+
 static int blame_all(struct accused *accused, struct res_id id)
 {
-	struct glk_context *context = accused->t->context;
-	struct sysfs_relatives relatives = {};
 	uint64_t rdev = res_id_rdev(id);
 	char name[SYSFS_NAME_MAX] = "";
 	int r = blame_guests(accused, id, NULL);
 
 	if (r || accused->any)
 		return r;
-	(void)sysfs_name(context->sysfs, rdev, name);
+	(void)sysfs_name(accused->t->context->sysfs, rdev, name);
 	r = blame_mount(accused, rdev, name, "it");
 	if (!r && !accused->any)
-		r = sysfs_relatives(context->sysfs, rdev, &relatives);
-	r = r == -ENOMEM ? r : MAX(r, 0); /* else nobody can be blamed */
-	for (size_t i = 0; i < relatives.n && !r && !accused->any; i++)
-		r = blame_relative(accused, &relatives.v[i]);
-	sysfs_relatives_done(&relatives);
-	if (!r && !accused->any)
+		r = blame_relatives(accused, rdev);
+	if (!r && !accused->any && !accused->own)
 		r = add_kernel(accused, GLK_CONFLICT_UNKNOWN, "has claimed it");
 	return r;
 }
 
-int claimed_blame(struct take *t, uint32_t item, bool *lives)
+static bool guest_has(struct take *t, struct res_id id)
+{
+	return !own_load(t, MIN(t->context->deadline,
+				deadline_in_ms(SEARCH_MS))) &&
+	       (own_has(t, id, RES_EXCLUSIVE) || own_has(t, id, RES_SHARED));
+}
+
+int claimed_blame(struct take *t, uint32_t item)
 {
 	struct accused accused = { .t = t, .item = item };
 	struct where where;
@@ -154,7 +211,12 @@ int claimed_blame(struct take *t, uint32_t item, bool *lives)
 		return r == -ECANCELED ? r : 0;
 	if (!res_id_is_device(where.id))
 		return 0;
+	accused.own = guest_has(t, where.id);
 	r = blame_all(&accused, where.id);
-	*lives |= accused.lives;
-	return r;
+	if (r)
+		return r;
+	if (accused.own && !accused.any)
+		return CLAIMED_OWN;
+	return (accused.lives ? CLAIMED_LIVES : 0) |
+	       (accused.here ? CLAIMED_HERE : 0);
 }

@@ -148,22 +148,60 @@ static int add_holder(void *arg, const struct holder_answer *answer)
 
 /* A device has a lock file, too, which excludes its other nodes. Return:
    descriptor, or -1 if there is none that we may see. */
-static int open_lock_file(struct glk_context *context,
-			  const struct where *where, struct res_id *ret_file)
+static int open_lock_file(struct glk_context *context, struct res_id id,
+			  struct res_id *ret_file)
 {
 	_cleanup_(freep) char *path = NULL;
 	_cleanup_(fd_closep) int fd = -1;
 	struct stat st;
 
-	if (!res_id_is_device(where->id))
+	if (!res_id_is_device(id))
 		return -1;
-	path = device_lock_path(context, where->id);
+	path = device_lock_path(context, id);
 	if (path)
 		fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st))
 		return -1;
 	*ret_file = (struct res_id){ st.st_dev, st.st_ino };
 	return TAKE_FD(fd);
+}
+
+static int ask_relative(struct glk_context *context, const char *path,
+			const struct sysfs_relative *relative)
+{
+	_cleanup_(freep) char *how = device_how(relative);
+	_cleanup_(fd_closep) int fd = -1;
+	struct holder_ask ask = {
+		.id = res_id_of_device(relative->rdev, relative->diskseq),
+		.path = path,
+		.how = how,
+		.mode = RES_EXCLUSIVE,
+		.all = true,
+	};
+
+	if (!how)
+		return -ENOMEM;
+	ask.fd = fd = open_lock_file(context, ask.id, &ask.file);
+	return fd < 0 ? 0
+		      : holders_find(context, &ask, 1, context->deadline,
+				     add_holder, context);
+}
+
+/* Who has blocks of a device by another one has the device, too: whoever wants
+   it is refused. See relatives.c. */
+static int ask_relatives(struct glk_context *context, const char *path,
+			 struct res_id id)
+{
+	struct sysfs_relatives relatives = {};
+	int r;
+
+	if (!res_id_is_device(id))
+		return 0;
+	r = sysfs_relatives(context->sysfs, res_id_rdev(id), &relatives);
+	for (size_t i = 0; i < relatives.n && !r; i++)
+		r = ask_relative(context, path, &relatives.v[i]);
+	sysfs_relatives_done(&relatives);
+	return r;
 }
 
 GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
@@ -188,7 +226,7 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	asks[0].remote = where.kind.remote;
 	asks[1] = asks[0];
 	asks[1].again = true;
-	lock_file = open_lock_file(context, &where, &asks[1].file);
+	lock_file = open_lock_file(context, where.id, &asks[1].file);
 	asks[1].fd = lock_file;
 	r = holders_find(context, asks, lock_file < 0 ? 1 : 2,
 			 context->deadline, add_holder, context);
@@ -196,6 +234,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 		r = lock_dir_holders(context, &asks[0]);
 	if (!r && !context->holders.n)
 		r = qemu_holders(context, &asks[0], add_holder, context);
+	if (!r)
+		r = ask_relatives(context, path, where.id);
 	where_close(context, asks[0].fd, where.kind.remote);
 	if (r)
 		return ask_fail(context, path, r);

@@ -22,8 +22,11 @@
  * all the same. Nothing is written over what is no record of ours.
  *
  * A record outlives the host that wrote it, and virtlockd, which writes none,
- * leaves it there. So it is quoted only while somebody holds the file's lock,
- * nobody who does was found here, and it names another host.
+ * leaves it there. So it is quoted only while somebody holds the file's lock
+ * exclusively, nobody who does was found here, though there was time to look,
+ * and it names another host. Who has it shared has written none, so what is
+ * there is not his. (During a hand-over the owner's lock is a shared one, and
+ * nobody is quoted.)
  *
  * Which files they are follows from what the caller says, when they are made
  * and when they are removed; what a guest has recorded has no part in it. Those
@@ -249,7 +252,7 @@ static void quoting_done(struct quoting *q)
 	free(q->records);
 }
 
-/* Those that are locked by others. */
+/* Those that are locked by somebody who may have written the record. */
 static int keep_locked(struct quoting *q)
 {
 	struct take *t = q->t;
@@ -259,7 +262,7 @@ static int keep_locked(struct quoting *q)
 	for (size_t i = 0; i < q->n && !r; i++) {
 		const struct op op = t->ops[i];
 
-		if (op.res || op.lock.type == F_UNLCK)
+		if (op.res || op.lock.type != F_WRLCK)
 			continue;
 		q->asks[n] = q->asks[i];
 		t->ops[n] = (struct op){
@@ -305,7 +308,8 @@ int lock_dir_quote(struct take *t, const struct holder_ask *asks, size_t n,
 	_cleanup_(quoting_done) struct quoting q = { .t = t };
 	int r;
 
-	if (!lock_dir_any(&t->context->policy))
+	if (!lock_dir_any(&t->context->policy) ||
+	    clock_now() >= MIN(t->search_until, t->context->deadline))
 		return 0;
 	if (alloc_quoting(&q, n))
 		return -ENOMEM;

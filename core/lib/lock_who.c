@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/lib/lock_dir.h"
 
+#include "core/base/clock.h"
 #include "core/base/compat.h"
 #include "core/base/util.h"
 #include "core/lib/lock_name.h"
@@ -35,6 +36,16 @@ static bool is_known(const struct glk_context *context)
 		if (context->holders.items[i].kind != GLK_CONFLICT_UNKNOWN)
 			return true;
 	return false;
+}
+
+/* The last that was found: an exclusive holder, for whom nobody here was found
+   although there was time to? See lock_dir.c. */
+static bool may_have_signed(const struct glk_context *context)
+{
+	const struct conflict_list *holders = &context->holders;
+
+	return holders->items[holders->n - 1].mode == GLK_MODE_EXCLUSIVE &&
+	       clock_now() < context->deadline;
 }
 
 static int add_host(struct glk_context *context, const char *path, int fd,
@@ -94,7 +105,8 @@ static int ask_file(struct glk_context *context, const struct holder_ask *disk,
 	ask.found = false;
 	r = holders_find(context, &ask, 1, context->deadline, add_holder,
 			 context);
-	if (!r && context->holders.n > before && !is_known(context))
+	if (!r && context->holders.n > before && !is_known(context) &&
+	    may_have_signed(context))
 		r = add_host(context, disk->path, ask.fd, ask.remote);
 	where_close(context, ask.fd, ask.remote);
 	return r;

@@ -30,6 +30,12 @@
  * Thousands of files fall out of the processor's cache between open and stat,
  * so they are taken a piece at a time, unless they are to overlap on workers.
  *
+ * What somebody has claimed cannot be opened to be claimed. If it is the guest
+ * itself, it is opened without, and found to be held already. If it is another
+ * who will not end in a moment, and there is time to wait, it is tried again
+ * and again, and all other claims of the piece are given up meanwhile: nobody
+ * shall wait for those. Not with a lock in hand.
+ *
  * An open with O_NONBLOCK that would break somebody's lease (F_SETLEASE) is
  * -EAGAIN, and has told the holder to give it up. Then a worker waits for that.
  */
@@ -37,6 +43,7 @@
 #define RESERVE_FROM 64 /* disks */
 #define PIECE 256
 #define CLAIM_PAUSE_MS 5
+#define CLAIM_LOOKS 20 /* waiting for a claim, until its owner is sought anew */
 #define RESOLVE_INSIDE (RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
 
 static bool any_remote(const struct take *t)
@@ -105,7 +112,7 @@ static int open_flags(const struct txn_item *item, const struct take_slot *slot)
 
 	if (slot->type == RES_TYPE_LEASE)
 		flags |= O_CREAT | O_NOFOLLOW;
-	if (slot->claim)
+	if (slot->claim && !slot->has_claim)
 		flags |= O_EXCL;
 	return flags | O_NOCTTY | (slot->patient ? 0 : O_NONBLOCK);
 }
@@ -208,16 +215,98 @@ static size_t find_claimed(struct take *t, const struct txn_act *acts, size_t n)
 	return k;
 }
 
-/* Return: 0 if nobody is known to live who has them, 1, or negative errno. */
+/* Return: CLAIMED_* of any of them, or negative errno. */
 static int blame_claimers(struct take *t, size_t n)
 {
-	bool lives = false;
-	int r = 0;
+	int any = 0;
 
 	conflict_clear(&t->refused);
+	for (size_t i = 0; i < n; i++) {
+		struct take_slot *slot = &t->slots[t->op_items[i]];
+		int r = claimed_blame(t, t->op_items[i]);
+
+		if (r < 0)
+			return r;
+		if (r == CLAIMED_OWN && slot->has_claim)
+			r = CLAIMED_LIVES;
+		if (r == CLAIMED_OWN)
+			slot->has_claim = true;
+		any |= r;
+	}
+	return any;
+}
+
+static int open_again(struct take *t, size_t n)
+{
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		prepare_open(t, t->op_items[i], &t->ops[i]);
+	r = take_run(t, n);
 	for (size_t i = 0; i < n && !r; i++)
-		r = claimed_blame(t, t->op_items[i], &lives);
-	return r ? r : lives;
+		t->slots[t->op_items[i]].fd = t->ops[i].res;
+	return r;
+}
+
+static int pause_for_claims(struct take *t)
+{
+	const struct timespec pause = { .tv_nsec = CLAIM_PAUSE_MS *
+						   NSEC_PER_MSEC };
+
+	nanosleep(&pause, NULL);
+	return engine_take_cancel(t->context->engine) ? -ECANCELED : 0;
+}
+
+static bool may_wait(const struct take *t)
+{
+	if (!t->wait_left)
+		return false;
+	for (size_t i = 0; i < t->n; i++) {
+		enum txn_item_state state = txn_item(t->txn, i)->state;
+
+		if (state == TXN_ITEM_LOCKED || state == TXN_ITEM_VERIFIED)
+			return false;
+	}
+	return true;
+}
+
+/* Give up the claims of these, and what else could not be claimed is to be
+   opened with them. Return: how many, in op_items. */
+static size_t drop_claims(struct take *t, const struct txn_act *acts, size_t n)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct take_slot *slot = &t->slots[acts[i].item];
+
+		if (slot->fd == -EBUSY || (slot->claim && slot->fd >= 0))
+			t->op_items[k++] = acts[i].item;
+	}
+	take_close_items(t, t->op_items, k);
+	return k;
+}
+
+/* Return: 0 if none is claimed any more, or it is time to look for the owners
+   anew, or the time is over; or negative errno. */
+static int outwait_claims(struct take *t, const struct txn_act *acts, size_t n)
+{
+	uint32_t first = t->op_items[0];
+	int r = 0;
+
+	for (int i = 0; i < CLAIM_LOOKS && !r; i++) {
+		size_t k = drop_claims(t, acts, n);
+		int again;
+
+		r = take_wait_claimed(t, first);
+		if (r < 0)
+			return r;
+		again = open_again(t, k);
+		if (again)
+			return again;
+		if (!find_claimed(t, acts, n))
+			break;
+	}
+	return 0;
 }
 
 /* A claim ends a little later than the process that had it. */
@@ -225,26 +314,27 @@ static int await_claimed(struct take *t, const struct txn_act *acts, size_t n)
 {
 	uint64_t ms = MIN(GRACE_MS, t->context->timeout_ms);
 	uint64_t until = MIN(t->context->deadline, deadline_in_ms(ms));
-	struct timespec pause = { .tv_nsec = CLAIM_PAUSE_MS * NSEC_PER_MSEC };
 	size_t k;
 	int r = 0;
 
-	while ((k = find_claimed(t, acts, n))) {
-		r = blame_claimers(t, k);
-		if (r || clock_now() >= until)
-			break;
-		nanosleep(&pause, NULL);
-		if (engine_take_cancel(t->context->engine))
-			return -ECANCELED;
-		for (size_t i = 0; i < k; i++)
-			prepare_open(t, t->op_items[i], &t->ops[i]);
-		r = take_run(t, k);
-		for (size_t i = 0; i < k && !r; i++)
-			t->slots[t->op_items[i]].fd = t->ops[i].res;
-		if (r)
-			break;
+	while (!r && (k = find_claimed(t, acts, n))) {
+		int who = blame_claimers(t, k);
+
+		if (who < 0)
+			return who;
+		if (who & CLAIMED_OWN) {
+			r = open_again(t, k);
+		} else if (who & CLAIMED_LIVES || clock_now() >= until) {
+			if (who & CLAIMED_HERE || !may_wait(t))
+				break;
+			r = outwait_claims(t, acts, n);
+		} else {
+			r = pause_for_claims(t);
+			if (!r)
+				r = open_again(t, find_claimed(t, acts, n));
+		}
 	}
-	return MIN(r, 0);
+	return r;
 }
 
 static int open_all(struct take *t, const struct txn_act *acts, size_t n)
@@ -255,6 +345,7 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 		t->op_items[i] = acts[i].item;
 		take_points_free(&t->slots[acts[i].item]);
 		t->slots[acts[i].item].blamed = 0;
+		t->slots[acts[i].item].has_claim = false;
 	}
 	if (!feature_allowed(FEATURE_OPENAT2) && any_remote(t))
 		r = locate(t, n);

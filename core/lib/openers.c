@@ -340,9 +340,9 @@ static int tell_opener(struct check *c, const struct opener *opener)
 static int tell_claim(struct check *c, size_t i)
 {
 	struct take *t = c->take;
-	bool lives = false;
-	int r = claimed_blame(t, t->events[c->disks[i].event].item, &lives);
+	int r = claimed_blame(t, t->events[c->disks[i].event].item);
 
+	r = MIN(r, 0);
 	for (size_t k = 0; warns(c) && k < t->refused.n && !r; k++)
 		r = conflict_add(&t->warnings, &t->refused.items[k]);
 	if (warns(c))

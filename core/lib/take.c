@@ -228,6 +228,10 @@ static const char *special_text(const struct take *t, size_t i)
 
 	if (item->error == -EINVAL && slot->claim && !slot->more)
 		return "only a block device can be claimed";
+	if (item->error == -EEXIST && slot->unclaimed)
+		return item->same_as == UINT32_MAX
+			       ? "the guest holds it already, without a claim"
+			       : "wanted both with and without a claim";
 	if (slot->more && slot->more->trouble)
 		return slot->more->trouble;
 	return slot->type == RES_TYPE_LEASE ? lease_text(item)

@@ -42,6 +42,8 @@ struct take_slot {
 	const char *base; /* relative to the place, or the whole path */
 	bool remote;
 	bool claim;	 /* open it with O_EXCL */
+	bool has_claim;	 /* but the guest has claimed it, so it was not */
+	bool unclaimed;	 /* failed: it is held or wanted without a claim */
 	bool alone;	 /* opened and verified by its whole path */
 	bool located;	 /* where its links lead is known: remote says it */
 	bool patient;	 /* somebody has a lease on it (F_SETLEASE): wait */
@@ -159,6 +161,10 @@ void take_sleep_until(uint64_t instant);
 int take_unlock(struct take *take, const struct txn_act *acts, size_t n);
 int take_wait(struct take *take, const struct txn_act *act);
 int take_rest(struct take *take, const struct txn_act *act);
+
+/* waiting.c: wait a little for the claim of others, the refused, on a device.
+   Return: 0, TXN_LATE, or -ECANCELED. */
+int take_wait_claimed(struct take *take, uint32_t item);
 
 /* lock.c: perform the LOCK acts of a step. Return: as take_perform(). */
 int take_lock(struct take *take, const struct txn_act *acts, size_t n);

@@ -37,6 +37,7 @@
 #define SLICE_MS 1000
 #define TELL_MS 200   /* after this, tell whoever wants to know */
 #define SEARCH_MS 500 /* for its holder */
+#define CLAIM_MS 50   /* no kernel tells when a claim ends */
 
 static uint64_t wait_begin(const struct take *t, uint64_t at_most)
 {
@@ -134,17 +135,21 @@ static int tell(struct take *t, uint32_t item)
 	return r;
 }
 
-/* Return: 0, or as tell(). */
-static int begin_item(struct take *t, uint32_t item)
+/* Return: is it time to tell? */
+static bool note_item(struct take *t, uint32_t item)
 {
 	if (!t->wait_spent || t->wait_item != item) {
 		t->wait_item = item;
 		t->wait_spent = 0;
 		t->wait_told = false;
 	}
-	if (!wants_telling(t) || t->wait_spent < TELL_MS * NSEC_PER_MSEC)
-		return 0;
-	return tell(t, item);
+	return wants_telling(t) && t->wait_spent >= TELL_MS * NSEC_PER_MSEC;
+}
+
+/* Return: 0, or as tell(). */
+static int begin_item(struct take *t, uint32_t item)
+{
+	return note_item(t, item) ? tell(t, item) : 0;
 }
 
 /* Return: 0 if it is locked, TXN_*, or negative errno of the lock. */
@@ -264,4 +269,31 @@ int take_rest(struct take *t, const struct txn_act *act)
 	wait_end(t, began);
 	take_event(t, act)->res = t->wait_left ? 0 : TXN_LATE;
 	return engine_take_cancel(t->context->engine) ? -ECANCELED : 0;
+}
+
+static void tell_claim(struct take *t, uint32_t item)
+{
+	const struct txn_item *it = txn_item(t->txn, item);
+	struct telling telling = { t, (int)it->mode, false };
+	struct holder_answer answer = { .who.path = it->path };
+
+	for (size_t i = t->refused.n; i-- > 0;)
+		if (t->refused_items[i] == item)
+			answer.who = t->refused.items[i];
+	tell_one(&telling, &answer);
+	t->wait_told = true;
+}
+
+int take_wait_claimed(struct take *t, uint32_t item)
+{
+	uint64_t began;
+
+	if (note_item(t, item))
+		tell_claim(t, item);
+	began = clock_now();
+	take_sleep_until(wait_begin(t, CLAIM_MS * NSEC_PER_MSEC));
+	wait_end(t, began);
+	if (engine_take_cancel(t->context->engine))
+		return -ECANCELED;
+	return t->wait_left ? 0 : TXN_LATE;
 }

@@ -205,6 +205,10 @@ static void a_mount_claims_the_device(void **state)
 	struct stat st, device;
 
 	(void)state;
+	if (access("/sbin/mkfs.ext4", X_OK)) {
+		close(loop);
+		skip(); /* the lab has no programs */
+	}
 	assert_int_equal(fstat(loop, &device), 0);
 	snprintf(command, sizeof(command), "mkfs.ext4 -q -F %s", path);
 	assert_int_equal(system(command), 0);

@@ -7,9 +7,11 @@ import resource
 import shutil
 import stat
 import subprocess
+import time
 import unittest
 
-from cli import GUESTLOCK, HELD, OK, ROOT, USAGE, Case, lockable
+from cli import (GUESTLOCK, HELD, OK, ROOT, USAGE, Case, becomes_free,
+                 lockable)
 
 LOOP = ROOT and os.access("/dev/loop-control", os.W_OK)
 
@@ -126,6 +128,99 @@ class Block(Case):
             self.end(guest)
             for path in others:
                 self.expect(OK, "run", "--disk", path, "--", "true")
+
+    def test_what_the_guest_has_claimed_it_may_claim_again(self):
+        guest = self.start("--disk", self.disk + ",claim")
+        for words in ([], [self.good]):
+            self.expect(OK, "attach-disk", str(guest.pid), *words,
+                        self.disk + ",claim")
+        self.assertEqual(sorted(self.paths(guest)),
+                         sorted([self.good, self.disk]))
+        self.assertRaises(OSError, os.open, self.disk,
+                          os.O_RDONLY | os.O_EXCL)
+        result = self.expect(USAGE, "attach-disk", str(guest.pid),
+                             self.disk + ",shared,claim")
+        self.assertIn("the guest holds it already, in another mode",
+                      result.err)
+
+    def test_a_claim_is_not_forgotten(self):
+        guest = self.start("--disk", self.disk)
+        result = self.expect(USAGE, "attach-disk", str(guest.pid),
+                             self.disk + ",claim")
+        self.assertIn("the guest holds it already, without a claim",
+                      result.err)
+        self.assertEqual(self.paths(guest), [self.disk])
+        self.end(guest)
+        self.assertTrue(becomes_free(self.disk))
+        result = self.expect(USAGE, "run", "--disk", self.disk, "--disk",
+                             self.disk + ",claim", "--", "true")
+        self.assertIn("wanted both with and without a claim", result.err)
+
+    def test_the_kernels_use_of_a_guests_disk_is_no_claim_of_the_guest(self):
+        where = self.path("mnt")
+        os.mkdir(where)
+        subprocess.check_call(["mkfs.ext4", "-q", "-F", self.disk])
+        guest = self.start("--disk", self.disk)
+        subprocess.check_call(["mount", self.disk, where])
+        try:
+            result = self.expect(HELD, "attach-disk", str(guest.pid),
+                                 self.disk + ",claim")
+            self.assertIn("the kernel has it mounted at " + where, result.err)
+        finally:
+            subprocess.check_call(["umount", where])
+
+    def test_a_claim_is_waited_for(self):
+        holder = os.open(self.disk, os.O_RDONLY | os.O_EXCL)
+        self.addCleanup(lambda: holder is None or os.close(holder))
+        wait = "run", "--wait", "1", "--disk", self.disk + ",claim"
+        result = self.expect(HELD, *wait, "--", "true")
+        self.assertIn("somebody who cannot be seen from here has claimed it",
+                      result.err)
+        os.close(holder)
+        holder = None
+        guest = subprocess.Popen(
+            [GUESTLOCK, "run", "--disk", self.disk + ",claim", "--", "sh",
+             "-c", "echo up; sleep 1"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, cwd=self.dir)
+        self.addCleanup(self.end, guest)
+        self.assertEqual(guest.stdout.readline(), b"up\n")
+        self.expect(OK, "run", "--wait", "30", "--disk", self.good, "--disk",
+                    self.disk + ",claim", "--", "true")
+
+    def test_who_has_the_disk_of_a_partition_is_named(self):
+        part = self.partition()
+        self.expect(OK, "who", "--quiet", part)
+        for held, asked, how in (
+                (self.disk, part, "of which it is a part"),
+                (part, self.disk, "holds its partition")):
+            guest = self.start("--disk", held)
+            (holder,) = self.ask(OK, "who", asked)["disks"][0]["holders"]
+            self.assertEqual(holder["pid"], guest.pid)
+            self.assertIn(how, self.expect(OK, "who", asked).out)
+            self.expect(HELD, "who", "--quiet", asked)
+            self.refused(HELD, "--disk", asked)
+            self.end(guest)
+            self.assertTrue(becomes_free(held))
+        self.start("--disk", self.disk, "--disk", part)
+        answer = self.expect(OK, "who", part).out
+        self.assertIn("held exclusively by", answer)
+        self.assertIn("of which it is a part", answer)
+
+    def test_a_disk_and_its_partition_claimed_by_one_call_are_told_so(self):
+        part = self.partition()
+        result = self.expect(HELD, "run", "--disk", self.disk + ",claim",
+                             "--disk", part + ",claim", "--", "true")
+        self.assertIn("has claimed it for another disk of this call",
+                      result.err)
+
+    def test_a_call_in_its_own_way_is_told_so(self):
+        start = time.monotonic()
+        result = self.expect(HELD, "run", "--wait", "30", "--disk",
+                             self.disk + ",claim", "--disk",
+                             self.alias() + ",claim", "--", "true")
+        self.assertIn("has claimed it for another disk of this call",
+                      result.err)
+        self.assertLess(time.monotonic() - start, 30)
 
 
 if __name__ == "__main__":

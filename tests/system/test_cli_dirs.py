@@ -207,6 +207,22 @@ class Hosts(DirsCase):
         self.start("--disk", self.disk, *self.dir_option)
         self.assertEqual(self.record(self.disk)["host"], os.uname().nodename)
 
+    def test_a_shared_holder_is_not_who_had_it_exclusively(self):
+        subprocess.run(
+            self.other_host(GUESTLOCK, "run", "--disk", self.disk, "--name",
+                            "dead", *self.dir_option, "--", "true"),
+            stdin=subprocess.DEVNULL, check=True, cwd=self.dir, timeout=WAIT)
+        self.assertEqual(self.record(self.disk)["name"], "dead")
+        guest = self.start_there("--disk", self.disk + ",shared",
+                                 *self.dir_option)
+        err = self.refused(HELD, "--disk", self.disk, *self.dir_option)
+        self.assertNotIn("dead", err)
+        self.assertIn("somebody who cannot be seen", err)
+        result = self.expect(OK, "who", self.disk, *self.dir_option)
+        self.assertNotIn("dead", result.out)
+        self.assertNotIn("free", result.out)
+        self.end(guest)
+
     def test_and_the_other_way_round(self):
         guest = self.start("--disk", self.disk, "--name", "near",
                            *self.dir_option)
