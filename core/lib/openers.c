@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <unistd.h>
 
 /*
  * A disk can be open without any lock. First the kernel is asked, which knows
@@ -24,16 +24,25 @@
  * somebody, in what processes have mapped. Descriptors in flight are in no
  * process; the kernel's answer counts them.
  *
+ * One that does not write may only have a look, as udev, blkid(8) and our own
+ * `who` do: it counts once it is there in several looks.
+ *
  * A process that is ending, or one that is reading capsules and will have
  * closed what it read in a moment, is waited for, and so is one whom nobody can
  * find, as long as a dying holder of a lock would be. After that it counts.
  *
- * If nobody is found, and there are processes that we may not look into, then
- * nobody can say that the disk is not open, and "require" is a promise.
+ * If nobody is found, and there are processes that we may not look into, or
+ * that our /proc does not show since we are in a pid namespace, then nobody can
+ * say that the disk is not open, and "require" is a promise.
  */
 
 #define PAUSE_MS 5
 #define SEARCH_MS 2000
+#define READER_LOOKS 5
+#define READER_PAUSE_MS 20
+
+/* include/linux/proc_ns.h, PROC_PID_INIT_INO */
+#define INITIAL_PID_NS 0xEFFFFFFC
 
 struct disk {
 	struct proc_file file; /* the first: they are sorted by it */
@@ -44,6 +53,7 @@ struct disk {
 	bool claimed; /* a device that the kernel has given to somebody */
 	bool alone;   /* the answer: nobody else has */
 	bool live;    /* somebody was found who is not about to end */
+	bool reads;   /* the like, who may only have a look */
 	bool hidden;  /* there may be others that we cannot see */
 };
 
@@ -61,6 +71,7 @@ struct check {
 	struct opener *found;
 	size_t n_found, cap_found;
 	size_t *asked; /* the disks of one search */
+	unsigned looks;
 	int error;
 };
 
@@ -157,11 +168,20 @@ static int ask_kernel(struct check *c)
 	return 0;
 }
 
+static void judge_opener(struct disk *disk, const struct opener *opener)
+{
+	if (opener->pid &&
+	    (proc_is_dying(opener->pid) || reader_is(opener->pid)))
+		return;
+	disk->live |= !opener->pid || opener->writes;
+	disk->reads |= opener->pid && !opener->writes;
+}
+
 static void add_opener(struct check *c, const struct opener *opener)
 {
-	struct disk *disk = &c->disks[opener->disk];
 	struct opener *last = c->n_found ? &c->found[c->n_found - 1] : NULL;
 
+	judge_opener(&c->disks[opener->disk], opener);
 	if (last && opener->pid && last->pid == opener->pid &&
 	    last->disk == opener->disk) {
 		last->writes |= opener->writes;
@@ -179,8 +199,6 @@ static void add_opener(struct check *c, const struct opener *opener)
 		c->cap_found = cap;
 	}
 	c->found[c->n_found++] = *opener;
-	disk->live |= !opener->pid ||
-		      !(proc_is_dying(opener->pid) || reader_is(opener->pid));
 }
 
 static bool found_process(void *arg, const struct proc_opener *found)
@@ -217,7 +235,7 @@ static size_t ask_for(struct check *c, bool mapped, struct proc_file *files)
 
 	for (size_t i = 0; i < c->n; i++) {
 		const struct disk *disk = &c->disks[i];
-		bool wanted = !mapped || (disk->probed && !disk->own);
+		bool wanted = !mapped || disk->probed;
 
 		for (size_t f = 0; mapped && f < c->n_found; f++)
 			wanted &= c->found[f].disk != i;
@@ -229,10 +247,18 @@ static size_t ask_for(struct check *c, bool mapped, struct proc_file *files)
 	return k;
 }
 
+static bool sees_all_processes(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/pid", &st) && st.st_ino == INITIAL_PID_NS;
+}
+
 static int search(struct check *c, uint64_t deadline)
 {
 	_cleanup_(freep) struct proc_file *files = NULL;
 	struct glk_context *context = c->take->context;
+	bool all = sees_all_processes();
 	size_t n;
 	int r;
 
@@ -241,15 +267,16 @@ static int search(struct check *c, uint64_t deadline)
 		return -ENOMEM;
 	c->n_found = 0;
 	for (size_t i = 0; i < c->n; i++)
-		c->disks[i].own = c->disks[i].live = false;
+		c->disks[i].own = c->disks[i].live = c->disks[i].reads = false;
 	n = ask_for(c, false, files);
 	r = proc_find_openers(files, n, false, deadline, found_process, c);
 	for (size_t i = 0; i < n; i++)
-		c->disks[c->asked[i]].hidden = r;
+		c->disks[c->asked[i]].hidden = r || !all;
 	backing_find(context, files, n, found_device, c);
 	n = ask_for(c, true, files);
 	if (n)
 		proc_find_openers(files, n, true, deadline, found_process, c);
+	c->looks++;
 	return c->error;
 }
 
@@ -261,8 +288,10 @@ static bool judge(struct check *c, size_t i)
 
 	for (size_t f = 0; f < c->n_found; f++)
 		any |= c->found[f].disk == i;
-	if (any || disk->alone || disk->claimed)
-		return !disk->alone && !disk->live && !disk->claimed;
+	if (disk->alone || disk->claimed || disk->live)
+		return false;
+	if (any)
+		return !disk->reads || c->looks < READER_LOOKS;
 	if (disk->probed && !disk->own)
 		return true;
 	disk->alone = !disk->hidden;
@@ -277,6 +306,14 @@ static bool all_alone(const struct check *c)
 	return true;
 }
 
+static bool any_reads(const struct check *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (c->disks[i].reads)
+			return true;
+	return false;
+}
+
 static int look(struct check *c)
 {
 	struct glk_context *context = c->take->context;
@@ -284,7 +321,6 @@ static int look(struct check *c)
 	uint64_t deadline =
 		MIN(context->deadline, now + SEARCH_MS * NSEC_PER_MSEC);
 	uint64_t end = now + MIN(GRACE_MS, context->timeout_ms) * NSEC_PER_MSEC;
-	const struct timespec pause = { .tv_nsec = PAUSE_MS * NSEC_PER_MSEC };
 
 	for (;;) {
 		bool again = false;
@@ -297,7 +333,7 @@ static int look(struct check *c)
 			again |= judge(c, i);
 		if (r || !again || clock_now() >= MIN(end, deadline))
 			return r;
-		nanosleep(&pause, NULL);
+		usleep((any_reads(c) ? READER_PAUSE_MS : PAUSE_MS) * 1000);
 		if (engine_take_cancel(context->engine))
 			return -ECANCELED;
 	}
