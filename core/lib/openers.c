@@ -25,7 +25,8 @@
  * process; the kernel's answer counts them.
  *
  * One that does not write may only have a look, as udev, blkid(8) and our own
- * `who` do: it counts once it is there in several looks.
+ * `who` do. It counts when it is there after the same time as one that is
+ * ending, see below.
  *
  * A process that is ending, or one that is reading capsules and will have
  * closed what it read in a moment, is waited for, and so is one whom nobody can
@@ -36,10 +37,8 @@
  * say that the disk is not open, and "require" is a promise.
  */
 
-#define PAUSE_MS 5
+#define PAUSE_MS 10
 #define SEARCH_MS 2000
-#define READER_LOOKS 5
-#define READER_PAUSE_MS 20
 
 /* include/linux/proc_ns.h, PROC_PID_INIT_INO */
 #define INITIAL_PID_NS 0xEFFFFFFC
@@ -52,8 +51,7 @@ struct disk {
 	bool own;     /* somebody of ours has */
 	bool claimed; /* a device that the kernel has given to somebody */
 	bool alone;   /* the answer: nobody else has */
-	bool live;    /* somebody was found who is not about to end */
-	bool reads;   /* the like, who may only have a look */
+	bool live;    /* somebody was found who has it for longer */
 	bool hidden;  /* there may be others that we cannot see */
 };
 
@@ -71,7 +69,6 @@ struct check {
 	struct opener *found;
 	size_t n_found, cap_found;
 	size_t *asked; /* the disks of one search */
-	unsigned looks;
 	int error;
 };
 
@@ -168,20 +165,18 @@ static int ask_kernel(struct check *c)
 	return 0;
 }
 
-static void judge_opener(struct disk *disk, const struct opener *opener)
+/* Neither ending, nor one that may only have a look. */
+static bool is_steady(const struct opener *opener)
 {
-	if (opener->pid &&
-	    (proc_is_dying(opener->pid) || reader_is(opener->pid)))
-		return;
-	disk->live |= !opener->pid || opener->writes;
-	disk->reads |= opener->pid && !opener->writes;
+	return !opener->pid || (opener->writes && !proc_is_dying(opener->pid) &&
+				!reader_is(opener->pid));
 }
 
 static void add_opener(struct check *c, const struct opener *opener)
 {
 	struct opener *last = c->n_found ? &c->found[c->n_found - 1] : NULL;
 
-	judge_opener(&c->disks[opener->disk], opener);
+	c->disks[opener->disk].live |= is_steady(opener);
 	if (last && opener->pid && last->pid == opener->pid &&
 	    last->disk == opener->disk) {
 		last->writes |= opener->writes;
@@ -267,7 +262,7 @@ static int search(struct check *c, uint64_t deadline)
 		return -ENOMEM;
 	c->n_found = 0;
 	for (size_t i = 0; i < c->n; i++)
-		c->disks[i].own = c->disks[i].live = c->disks[i].reads = false;
+		c->disks[i].own = c->disks[i].live = false;
 	n = ask_for(c, false, files);
 	r = proc_find_openers(files, n, false, deadline, found_process, c);
 	for (size_t i = 0; i < n; i++)
@@ -276,7 +271,6 @@ static int search(struct check *c, uint64_t deadline)
 	n = ask_for(c, true, files);
 	if (n)
 		proc_find_openers(files, n, true, deadline, found_process, c);
-	c->looks++;
 	return c->error;
 }
 
@@ -291,7 +285,7 @@ static bool judge(struct check *c, size_t i)
 	if (disk->alone || disk->claimed || disk->live)
 		return false;
 	if (any)
-		return !disk->reads || c->looks < READER_LOOKS;
+		return true;
 	if (disk->probed && !disk->own)
 		return true;
 	disk->alone = !disk->hidden;
@@ -304,14 +298,6 @@ static bool all_alone(const struct check *c)
 		if (!c->disks[i].alone)
 			return false;
 	return true;
-}
-
-static bool any_reads(const struct check *c)
-{
-	for (size_t i = 0; i < c->n; i++)
-		if (c->disks[i].reads)
-			return true;
-	return false;
 }
 
 static int look(struct check *c)
@@ -333,7 +319,7 @@ static int look(struct check *c)
 			again |= judge(c, i);
 		if (r || !again || clock_now() >= MIN(end, deadline))
 			return r;
-		usleep((any_reads(c) ? READER_PAUSE_MS : PAUSE_MS) * 1000);
+		usleep(PAUSE_MS * 1000);
 		if (engine_take_cancel(context->engine))
 			return -ECANCELED;
 	}
