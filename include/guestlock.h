@@ -752,8 +752,8 @@ struct glk_disk_reach {
  * glk_disk_reach() - how far a lease on @path would reach, and why
  * @ret_reach:	valid until the next glk_disk_reach() on the context
  *
- * Nothing is opened. Return: 0, -ENOENT and others of open(2), or -ETIME.
- * Since: 0.1
+ * Nothing is opened. Return: 0; -EISDIR; -EOPNOTSUPP for what is neither a file
+ * nor a block device; -ENOENT and others of open(2); or -ETIME. Since: 0.1
  */
 int glk_disk_reach(struct glk_context *context, const char *path,
 		   const struct glk_disk_reach **ret_reach);

@@ -80,6 +80,9 @@ static int run(struct cli *cli)
 	struct findings all;
 	int status = STATUS_OK, r;
 
+	for (size_t i = 0; i < o->n_args; i++)
+		if (!*o->args[i])
+			return cli_fail(cli, -EINVAL, "a path is empty");
 	r = glk_host_describe(cli->context, &facts.host);
 	if (r < 0)
 		return cli_fail_context(cli, r);

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 /*
@@ -19,6 +20,12 @@
  * a type can be either, as FUSE, the smaller one is claimed: a kernel cannot
  * tell whether the server behind it forwards locks. A file of an overlay has
  * locks of its own, apart from those of the layer's file that it is made of.
+ *
+ * Files of btrfs subvolumes, and of an overlay whose layers are on several file
+ * systems, have an st_dev that mountinfo does not show. The text of a path can
+ * lead elsewhere than it says, so a descriptor is asked for the id of its mount
+ * (statx(2), Linux 5.8). What no line tells of may be an overlay's, of another
+ * namespace: no more than NODE is known of it.
  */
 
 struct mount_entry {
@@ -26,6 +33,7 @@ struct mount_entry {
 	char *device; /* its source, if that is /dev/NAME: NAME; or NULL */
 	size_t point_len;
 	uint64_t dev;
+	unsigned id;
 	struct mount_kind kind;
 	char *root, *options; /* of an overlay, else NULL */
 };
@@ -169,11 +177,11 @@ static int parse_line(struct mounts *m, char *line)
 {
 	struct mount_entry e = {};
 	char *root, *point, *tail, *fs, *source, *options, *save = NULL;
-	unsigned major, minor;
+	unsigned id, major, minor;
 	int from = 0, at = 0;
 
-	if (sscanf(line, "%*u %*u %u:%u %n%*s %n", &major, &minor, &from, &at) <
-		    2 ||
+	if (sscanf(line, "%u %*u %u:%u %n%*s %n", &id, &major, &minor, &from,
+		   &at) < 3 ||
 	    !at)
 		return 0;
 	root = line + from;
@@ -191,6 +199,7 @@ static int parse_line(struct mounts *m, char *line)
 		return 0;
 	kind_of(fs, options ? options : "", &e.kind);
 	e.dev = makedev(major, minor);
+	e.id = id;
 	e.point = strdup(point);
 	e.point_len = strlen(point);
 	if (source && !strncmp(source, "/dev/", 5))
@@ -309,9 +318,12 @@ static bool is_below(const struct mount_entry *e, const char *path)
 	       path[e->point_len] == '/';
 }
 
-static void unknown_kind(struct mount_kind *kind)
+static void unknown_kind(const struct mounts *m, struct mount_kind *kind)
 {
-	*kind = (struct mount_kind){ .fs = "?", .scope = RES_SCOPE_HOST };
+	*kind = (struct mount_kind){
+		.fs = "?",
+		.scope = m->n ? RES_SCOPE_NODE : RES_SCOPE_HOST,
+	};
 }
 
 static const struct mount_entry *find(struct mounts *m, const char *path)
@@ -367,23 +379,67 @@ void mounts_by_path(struct mounts *m, const char *path,
 	if (best)
 		*ret_kind = best->kind;
 	else
-		unknown_kind(ret_kind);
+		unknown_kind(m, ret_kind);
+}
+
+static const struct mount_entry *find_dev(const struct mounts *m, uint64_t dev)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (m->entries[i].dev == dev)
+			return &m->entries[i];
+	return NULL;
+}
+
+static const struct mount_entry *find_mount_of(const struct mounts *m, int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID,
+		  &st) ||
+	    !(st.stx_mask & STATX_MNT_ID))
+		return NULL;
+	for (size_t i = 0; i < m->n; i++)
+		if (m->entries[i].id == st.stx_mnt_id)
+			return &m->entries[i];
+	return NULL;
 }
 
 void mounts_by_dev(struct mounts *m, uint64_t dev, const char *path,
 		   struct mount_kind *ret_kind)
 {
+	const struct mount_entry *e;
+
 	refresh(m);
-	for (size_t i = 0; i < m->n; i++) {
-		if (m->entries[i].dev == dev) {
-			*ret_kind = m->entries[i].kind;
-			return;
-		}
-	}
-	if (path)
+	e = find_dev(m, dev);
+	if (e)
+		*ret_kind = e->kind;
+	else if (path)
 		mounts_by_path(m, path, ret_kind);
 	else
-		unknown_kind(ret_kind);
+		unknown_kind(m, ret_kind);
+}
+
+void mounts_by_fd(struct mounts *m, int fd, uint64_t dev,
+		  struct mount_kind *ret_kind)
+{
+	const struct mount_entry *e;
+
+	refresh(m);
+	e = find_dev(m, dev);
+	if (!e)
+		e = find_mount_of(m, fd);
+	if (!e) {
+		/* Opening it may have mounted it. */
+		m->asked = false;
+		refresh(m);
+		e = find_dev(m, dev);
+	}
+	if (!e)
+		e = find_mount_of(m, fd);
+	if (e)
+		*ret_kind = e->kind;
+	else
+		unknown_kind(m, ret_kind);
 }
 
 bool mounts_of_device(struct mounts *m, uint64_t rdev, const char *name,

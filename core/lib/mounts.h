@@ -59,6 +59,12 @@ bool mounts_find(struct mounts *mounts, const char *path,
 		 struct mount_place *ret_place);
 
 /* By st_dev; falls back to the path where the device is not in the table, as
-   for btrfs subvolumes. @path may be NULL. */
+   for btrfs subvolumes. @path may be NULL. Only for those that have no
+   descriptor, and never for a scope that somebody relies upon. */
 void mounts_by_dev(struct mounts *mounts, uint64_t dev, const char *path,
 		   struct mount_kind *ret_kind);
+
+/* By st_dev, or else by the mount that @fd is on. One that the table does not
+   have is of the fs "?", and of the least scope. */
+void mounts_by_fd(struct mounts *mounts, int fd, uint64_t dev,
+		  struct mount_kind *ret_kind);

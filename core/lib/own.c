@@ -88,7 +88,6 @@ enum txn_holder own_recall(const struct take *t, uint32_t i)
 void own_reach(const struct take *t, uint32_t i, struct res_id id,
 	       struct mount_kind *ret_kind)
 {
-	const char *path = txn_item(t->txn, i)->path;
 	const struct take_slot *slot = &t->slots[i];
 
 	if (res_id_is_device(id)) {
@@ -97,15 +96,16 @@ void own_reach(const struct take *t, uint32_t i, struct res_id id,
 	} else {
 		if (slot->more)
 			id = slot->more->file;
-		mounts_by_dev(t->context->mounts, id.dev, path, ret_kind);
+		mounts_by_fd(t->context->mounts, slot->fd, id.dev, ret_kind);
 	}
 	for (unsigned p = 1; p < take_n_points(slot); p++) {
 		struct take_point point = take_point(t, i, p);
 		struct mount_kind kind;
 
-		mounts_by_dev(t->context->mounts, point.file.dev, point.path,
-			      &kind);
-		if (kind.scope > ret_kind->scope)
+		mounts_by_fd(t->context->mounts, point.fd, point.file.dev,
+			     &kind);
+		if (ret_kind->scope > RES_SCOPE_NODE &&
+		    kind.scope > ret_kind->scope)
 			*ret_kind = kind;
 	}
 }

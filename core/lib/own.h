@@ -19,8 +19,9 @@ enum txn_holder own_recall(const struct take *take, uint32_t item);
 bool own_has(const struct take *take, struct res_id id, enum res_mode mode);
 
 /* How far its lease reaches: as far as that of its lock points that does best,
-   since all of them are locked. @id: of what the disk's own descriptor leads
-   to, unless it has more points. */
+   since all of them are locked. But a disk whose own scope is NODE has another
+   inode, or another name, elsewhere, and so other lock points. @id: of what the
+   disk's own descriptor leads to, unless it has more points. */
 void own_reach(const struct take *take, uint32_t item, struct res_id id,
 	       struct mount_kind *ret_kind);
 

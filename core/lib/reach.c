@@ -64,6 +64,17 @@ static int find_place(struct glk_context *context, const char *path,
 	return 0;
 }
 
+static int fail(struct glk_context *context, const char *path, int r)
+{
+	const char *why = strerror(-r);
+
+	if (r == -ETIME)
+		why = TEXT_TOO_SLOW;
+	else if (r == -EISDIR || r == -EOPNOTSUPP)
+		why = "no regular file and no block device";
+	return context_fail(context, r, "%s: %s", quoted(path), why);
+}
+
 GLK_EXPORT int glk_disk_reach(struct glk_context *context, const char *path,
 			      const struct glk_disk_reach **ret_reach)
 {
@@ -75,9 +86,10 @@ GLK_EXPORT int glk_disk_reach(struct glk_context *context, const char *path,
 	if (r)
 		return r;
 	r = where_path(context, path, &where);
+	if (!r)
+		r = where_refuse(&where);
 	if (r)
-		return context_fail(context, r, "%s: %s", quoted(path),
-				    r == -ETIME ? TEXT_TOO_SLOW : strerror(-r));
+		return fail(context, path, r);
 	reach.scope = (int)where.kind.scope;
 	reach.option = where.kind.option;
 	reach.fs = strdup(where.kind.fs);

@@ -50,7 +50,7 @@ int where_fd(struct glk_context *context, int fd, const char *path,
 	where.id.ino = st.stx_ino;
 	where.file = where.id;
 	where.mode = st.stx_mode;
-	mounts_by_dev(context->mounts, where.id.dev, path, &where.kind);
+	mounts_by_fd(context->mounts, fd, where.id.dev, &where.kind);
 	if (S_ISBLK(st.stx_mode)) {
 		where.id = device_id_of(context, path,
 					makedev(st.stx_rdev_major,
@@ -91,6 +91,13 @@ static int open_leased(struct glk_context *context, struct op *op)
 	return engine_run(context->engine, op, 1, context->deadline);
 }
 
+int where_refuse(const struct where *where)
+{
+	if (S_ISREG(where->mode) || S_ISBLK(where->mode))
+		return 0;
+	return S_ISDIR(where->mode) ? -EISDIR : -EOPNOTSUPP;
+}
+
 int where_open(struct glk_context *context, const char *path,
 	       struct where *ret_where)
 {
@@ -106,8 +113,9 @@ int where_open(struct glk_context *context, const char *path,
 	r = where_path(context, path, &where);
 	if (r)
 		return r;
-	if (!S_ISREG(where.mode) && !S_ISBLK(where.mode))
-		return S_ISDIR(where.mode) ? -EISDIR : -EOPNOTSUPP;
+	r = where_refuse(&where);
+	if (r)
+		return r;
 	op.flags = where.kind.remote ? OP_REMOTE : 0;
 	r = engine_run(context->engine, &op, 1, context->deadline);
 	if (!r && op.res == -EAGAIN && S_ISREG(where.mode))

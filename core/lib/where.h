@@ -23,8 +23,10 @@ struct where {
 int where_path(struct glk_context *context, const char *path,
 	       struct where *ret_where);
 
-/* The same for a descriptor; @path says more about its file system where the
-   mount table does not know its device. */
+/* Return: 0 for a file or a block device; -EISDIR or -EOPNOTSUPP. */
+int where_refuse(const struct where *where);
+
+/* The same for a descriptor. @path: how it was found, for a device. */
 int where_fd(struct glk_context *context, int fd, const char *path,
 	     struct where *ret_where);
 

@@ -55,15 +55,18 @@ static int compare(struct timespec a, struct timespec b)
 	return (a.tv_nsec > b.tv_nsec) - (a.tv_nsec < b.tv_nsec);
 }
 
-/* Until a change now would get another time than anything before. */
+/*
+ * Until a change now would get another time than anything before. When the tick
+ * is late, the coarse clock may move and still be behind a time that was given
+ * by the fine one.
+ */
 static void settle(void)
 {
-	struct timespec start = coarse_now(), now = start;
+	struct timespec now;
 
-	while (compare(now, start) == 0) {
+	clock_gettime(CLOCK_REALTIME, &now);
+	while (compare(coarse_now(), now) <= 0)
 		usleep(1000);
-		now = coarse_now();
-	}
 }
 
 static int touch(int at, const char *name)

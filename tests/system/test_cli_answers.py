@@ -292,6 +292,23 @@ class Doctor(Case):
         self.assertIn("lower layer: %s\n" % low, out)
         self.assertIn("mend: keep images outside of the overlay", out)
 
+    def test_what_run_refuses_has_no_scope(self):
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        for path in fifo, self.dir, "/dev/null":
+            self.expect(USAGE, "run", "--disk", path, "true")
+            out = self.expect(USAGE, "doctor", path)
+            self.assertNotIn("scope", out.out)
+            self.assertIn(path, out.err)
+            (found,) = self.ask(USAGE, "doctor", path)["disks"]
+            self.assertEqual(found["error"], "unsupported")
+
+    def test_an_empty_path_is_a_usage_error(self):
+        for args in ("--json", ""), ("", self.image()), (self.image(), ""):
+            out = self.expect(USAGE, "doctor", *args)
+            self.assertNotIn("scope", out.out)
+            self.assertIn("empty", out.err)
+
     def test_a_missing_path_is_66(self):
         self.assertIn("none", self.expect(MISSING, "doctor",
                                           self.path("none")).err)

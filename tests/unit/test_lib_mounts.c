@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 static const char table[] =
@@ -123,8 +124,67 @@ static void a_device_is_asked_before_the_path(void **state)
 	assert_string_equal(kind.fs, "ceph");
 	mounts_by_dev(mounts, makedev(0, 99), NULL, &kind);
 	assert_string_equal(kind.fs, "?");
+	assert_int_equal(kind.scope, RES_SCOPE_NODE);
+	mounts_free(mounts);
+}
+
+static unsigned mount_id(int fd)
+{
+	struct statx st;
+
+	assert_int_equal(statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st), 0);
+	assert_true(st.stx_mask & STATX_MNT_ID);
+	return (unsigned)st.stx_mnt_id;
+}
+
+static void a_mount_is_asked_where_the_device_is_unknown(void **state)
+{
+	int fd = open(test_dir(), O_PATH | O_CLOEXEC);
+	unsigned id = mount_id(fd);
+	struct mounts *mounts;
+	struct mount_kind kind;
+	char text[300];
+
+	(void)state;
+	snprintf(text, sizeof(text),
+		 "%u 1 254:0 / / rw - ext4 /dev/vda rw\n"
+		 "%u 21 0:40 / /srv/over rw - overlay o rw\n"
+		 "%u 21 0:41 / /srv/nfs rw - nfs4 h:/x rw\n",
+		 id + 1, id, id + 2);
+	mounts = read_table(text);
+	mounts_by_fd(mounts, fd, makedev(0, 99), &kind);
+	assert_string_equal(kind.fs, "overlay");
+	assert_int_equal(kind.scope, RES_SCOPE_NODE);
+	mounts_by_fd(mounts, fd, makedev(0, 41), &kind);
+	assert_string_equal(kind.fs, "nfs4");
+	mounts_free(mounts);
+	close(fd);
+}
+
+static void of_an_unknown_mount_the_least_is_claimed(void **state)
+{
+	int fd = open(test_dir(), O_PATH | O_CLOEXEC);
+	struct mounts *mounts;
+	struct mount_kind kind;
+	char text[100];
+
+	(void)state;
+	snprintf(text, sizeof(text), "%u 1 254:0 / / rw - nfs4 h:/ rw\n",
+		 mount_id(fd) + 1);
+	mounts = read_table(text);
+	mounts_by_fd(mounts, fd, makedev(0, 99), &kind);
+	assert_string_equal(kind.fs, "?");
+	assert_int_equal(kind.scope, RES_SCOPE_NODE);
+	mounts_by_fd(mounts, -1, makedev(0, 99), &kind);
+	assert_int_equal(kind.scope, RES_SCOPE_NODE);
+	mounts_free(mounts);
+	/* Without /proc, nothing would work. */
+	mounts = read_table("");
+	mounts_by_fd(mounts, fd, makedev(0, 99), &kind);
+	assert_string_equal(kind.fs, "?");
 	assert_int_equal(kind.scope, RES_SCOPE_HOST);
 	mounts_free(mounts);
+	close(fd);
 }
 
 static void a_host_without_remote_mounts_says_so(void **state)
@@ -185,6 +245,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(an_option_that_keeps_locks_here_is_named),
 	cmocka_unit_test(a_mount_is_told_with_an_overlays_layers),
 	cmocka_unit_test(a_device_is_asked_before_the_path),
+	cmocka_unit_test(a_mount_is_asked_where_the_device_is_unknown),
+	cmocka_unit_test(of_an_unknown_mount_the_least_is_claimed),
 	cmocka_unit_test(a_host_without_remote_mounts_says_so),
 	cmocka_unit_test(the_table_of_this_host_can_be_read),
 };
