@@ -79,9 +79,12 @@ int cli_fail_options(const struct cli *cli, int err);
 int cli_fail_context(const struct cli *cli, int err);
 
 /* The library's call went well: who else has a disk open, on stderr unless
-   --quiet, and with --json as an object, if such warnings are wanted. Return:
+   --quiet. */
+void cli_warn(const struct cli *cli);
+
+/* The same, and with --json as an object, if such warnings are wanted. Return:
    STATUS_OK, or the failure to print. */
-int cli_warn(const struct cli *cli);
+int cli_print_warnings(const struct cli *cli);
 
 /* A remark on stderr, unless --quiet. Escapes @subject; NULL for none. */
 void cli_note(const struct cli *cli, const char *subject, const char *text);

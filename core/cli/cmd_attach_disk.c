@@ -24,7 +24,7 @@ static int run(struct cli *cli)
 	r = glk_guest_adopt(cli->context, o->args[0], &guest);
 	if (r == 0)
 		r = glk_guest_attach(guest, o->disks.items, o->disks.n);
-	return r < 0 ? cli_fail_context(cli, r) : cli_warn(cli);
+	return r < 0 ? cli_fail_context(cli, r) : cli_print_warnings(cli);
 }
 
 const struct verb verb_attach_disk = {

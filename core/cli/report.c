@@ -165,18 +165,25 @@ int cli_fail_context(const struct cli *cli, int err)
 	return cli_fail(cli, err, message);
 }
 
-int cli_warn(const struct cli *cli)
+void cli_warn(const struct cli *cli)
+{
+	const struct glk_conflict *conflicts;
+	size_t n = glk_context_conflicts(cli->context, &conflicts);
+
+	for (size_t i = 0; i < n && !cli->options.quiet; i++)
+		say_conflict(&conflicts[i], "warning: ", "");
+}
+
+int cli_print_warnings(const struct cli *cli)
 {
 	const struct glk_conflict *conflicts;
 	size_t n = glk_context_conflicts(cli->context, &conflicts);
 	_cleanup_(json_decref_p) json_t *list = json_array();
 	int e = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		if (!cli->options.quiet)
-			say_conflict(&conflicts[i], "warning: ", "");
+	cli_warn(cli);
+	for (size_t i = 0; i < n; i++)
 		e |= json_array_append_new(list, json_conflict(&conflicts[i]));
-	}
 	if (!cli->options.json ||
 	    cli->options.policy.exclusive_open != GLK_OPEN_WARN)
 		return STATUS_OK;

@@ -106,7 +106,8 @@ static void add_policy(struct words *words, const struct glk_policy *policy)
 	if (policy->wait_ms) {
 		add(words, "--wait");
 		add(words, "%llu",
-		    ((unsigned long long)policy->wait_ms + 999) / 1000);
+		    MIN(((unsigned long long)policy->wait_ms + 999) / 1000,
+			UINT32_MAX / 1000ULL));
 	}
 	add_option(words, "--require-scope", scopes[policy->require_scope]);
 	add_option(words, "--exclusive-open", opens[policy->exclusive_open]);

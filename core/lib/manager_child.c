@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 
+#include <limits.h>
 #include <string.h>
 
 /* From leases that are ours to a process that has them, and back to a process
@@ -17,8 +18,9 @@ static int set_remaining(struct glk_context *context, uint64_t deadline)
 	if (now >= deadline)
 		return context_fail(context, -ETIME,
 				    "the guest " TEXT_TOO_SLOW);
-	context->timeout_ms = (unsigned)((deadline - now + NSEC_PER_MSEC - 1) /
-					 NSEC_PER_MSEC);
+	context->timeout_ms = (unsigned)MIN((deadline - now + NSEC_PER_MSEC -
+					     1) / NSEC_PER_MSEC,
+					    UINT_MAX);
 	return 0;
 }
 
@@ -127,8 +129,12 @@ static int supervised(struct glk_manager *manager, pid_t *ret_pid)
 
 static int find_supervised(struct glk_manager *manager, pid_t *ret_pid)
 {
-	int r = manager_wait(manager, supervised, ret_pid);
+	struct glk_context *context = manager->context;
+	int r;
 
+	/* It may wait that long for its disks. */
+	context->deadline += context->policy.wait_ms * NSEC_PER_MSEC;
+	r = manager_wait(manager, supervised, ret_pid);
 	return r ? r : manager_move(&manager->sm, MANAGER_EVENT_STARTED);
 }
 

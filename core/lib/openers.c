@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <unistd.h>
 
 /*
  * A disk can be open without any lock. First the kernel is asked, which knows
@@ -24,16 +24,24 @@
  * somebody, in what processes have mapped. Descriptors in flight are in no
  * process; the kernel's answer counts them.
  *
+ * One that does not write may only have a look, as udev, blkid(8) and our own
+ * `who` do. It counts when it is there after the same time as one that is
+ * ending, see below.
+ *
  * A process that is ending, or one that is reading capsules and will have
  * closed what it read in a moment, is waited for, and so is one whom nobody can
  * find, as long as a dying holder of a lock would be. After that it counts.
  *
- * If nobody is found, and there are processes that we may not look into, then
- * nobody can say that the disk is not open, and "require" is a promise.
+ * If nobody is found, and there are processes that we may not look into, or
+ * that our /proc does not show since we are in a pid namespace, then nobody can
+ * say that the disk is not open, and "require" is a promise.
  */
 
-#define PAUSE_MS 5
+#define PAUSE_MS 10
 #define SEARCH_MS 2000
+
+/* include/linux/proc_ns.h, PROC_PID_INIT_INO */
+#define INITIAL_PID_NS 0xEFFFFFFC
 
 struct disk {
 	struct proc_file file; /* the first: they are sorted by it */
@@ -43,7 +51,7 @@ struct disk {
 	bool own;     /* somebody of ours has */
 	bool claimed; /* a device that the kernel has given to somebody */
 	bool alone;   /* the answer: nobody else has */
-	bool live;    /* somebody was found who is not about to end */
+	bool live;    /* somebody was found who has it for longer */
 	bool hidden;  /* there may be others that we cannot see */
 };
 
@@ -157,11 +165,18 @@ static int ask_kernel(struct check *c)
 	return 0;
 }
 
+/* Neither ending, nor one that may only have a look. */
+static bool is_steady(const struct opener *opener)
+{
+	return !opener->pid || (opener->writes && !proc_is_dying(opener->pid) &&
+				!reader_is(opener->pid));
+}
+
 static void add_opener(struct check *c, const struct opener *opener)
 {
-	struct disk *disk = &c->disks[opener->disk];
 	struct opener *last = c->n_found ? &c->found[c->n_found - 1] : NULL;
 
+	c->disks[opener->disk].live |= is_steady(opener);
 	if (last && opener->pid && last->pid == opener->pid &&
 	    last->disk == opener->disk) {
 		last->writes |= opener->writes;
@@ -179,8 +194,6 @@ static void add_opener(struct check *c, const struct opener *opener)
 		c->cap_found = cap;
 	}
 	c->found[c->n_found++] = *opener;
-	disk->live |= !opener->pid ||
-		      !(proc_is_dying(opener->pid) || reader_is(opener->pid));
 }
 
 static bool found_process(void *arg, const struct proc_opener *found)
@@ -217,7 +230,7 @@ static size_t ask_for(struct check *c, bool mapped, struct proc_file *files)
 
 	for (size_t i = 0; i < c->n; i++) {
 		const struct disk *disk = &c->disks[i];
-		bool wanted = !mapped || (disk->probed && !disk->own);
+		bool wanted = !mapped || disk->probed;
 
 		for (size_t f = 0; mapped && f < c->n_found; f++)
 			wanted &= c->found[f].disk != i;
@@ -229,10 +242,18 @@ static size_t ask_for(struct check *c, bool mapped, struct proc_file *files)
 	return k;
 }
 
+static bool sees_all_processes(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/pid", &st) && st.st_ino == INITIAL_PID_NS;
+}
+
 static int search(struct check *c, uint64_t deadline)
 {
 	_cleanup_(freep) struct proc_file *files = NULL;
 	struct glk_context *context = c->take->context;
+	bool all = sees_all_processes();
 	size_t n;
 	int r;
 
@@ -245,7 +266,7 @@ static int search(struct check *c, uint64_t deadline)
 	n = ask_for(c, false, files);
 	r = proc_find_openers(files, n, false, deadline, found_process, c);
 	for (size_t i = 0; i < n; i++)
-		c->disks[c->asked[i]].hidden = r;
+		c->disks[c->asked[i]].hidden = r || !all;
 	backing_find(context, files, n, found_device, c);
 	n = ask_for(c, true, files);
 	if (n)
@@ -261,8 +282,10 @@ static bool judge(struct check *c, size_t i)
 
 	for (size_t f = 0; f < c->n_found; f++)
 		any |= c->found[f].disk == i;
-	if (any || disk->alone || disk->claimed)
-		return !disk->alone && !disk->live && !disk->claimed;
+	if (disk->alone || disk->claimed || disk->live)
+		return false;
+	if (any)
+		return true;
 	if (disk->probed && !disk->own)
 		return true;
 	disk->alone = !disk->hidden;
@@ -284,7 +307,6 @@ static int look(struct check *c)
 	uint64_t deadline =
 		MIN(context->deadline, now + SEARCH_MS * NSEC_PER_MSEC);
 	uint64_t end = now + MIN(GRACE_MS, context->timeout_ms) * NSEC_PER_MSEC;
-	const struct timespec pause = { .tv_nsec = PAUSE_MS * NSEC_PER_MSEC };
 
 	for (;;) {
 		bool again = false;
@@ -297,7 +319,7 @@ static int look(struct check *c)
 			again |= judge(c, i);
 		if (r || !again || clock_now() >= MIN(end, deadline))
 			return r;
-		nanosleep(&pause, NULL);
+		usleep(PAUSE_MS * 1000);
 		if (engine_take_cancel(context->engine))
 			return -ECANCELED;
 	}

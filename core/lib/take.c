@@ -77,11 +77,11 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 	return r ? r : txn_new(&config, &t->txn);
 }
 
-/* The policy may be to take no read-only disk at all. */
+/* The policy may be to take no read-only disk at all; a lease is no disk. */
 static bool is_skipped(const struct glk_context *context,
 		       const struct wanted_disk *disk)
 {
-	return disk->readonly &&
+	return disk->readonly && disk->type != RES_TYPE_LEASE &&
 	       context->policy.flags & GLK_POLICY_SKIP_READONLY;
 }
 

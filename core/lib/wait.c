@@ -157,7 +157,7 @@ static void piece_done(struct piece *p)
 }
 
 /* A disk that is not where it was any more can be asked nothing, and nobody
-   can be in its way. */
+   can be in its way. One that could not be opened in time may be held. */
 static int open_piece(struct waiting *w, size_t *at, struct piece *p)
 {
 	for (; *at < w->info->pub.n_leases && p->n < PIECE; ++*at) {
@@ -169,7 +169,8 @@ static int open_piece(struct waiting *w, size_t *at, struct piece *p)
 			continue;
 		w->left[*at] = false;
 		fd = where_open(w->context, lease->path, &where);
-		if (fd == -ECANCELED || fd == -ENOMEM)
+		if (fd == -ECANCELED || fd == -ENOMEM || fd == -ETIME ||
+		    fd == -EAGAIN)
 			return fd;
 		if (fd < 0)
 			continue;

@@ -83,6 +83,14 @@ int where_path(struct glk_context *context, const char *path,
 	return where_fd(context, fd, path, ret_where);
 }
 
+/* Somebody's F_SETLEASE has to be given back first: a worker waits for that. */
+static int open_leased(struct glk_context *context, struct op *op)
+{
+	op->flags = OP_REMOTE;
+	op->open.flags &= ~O_NONBLOCK;
+	return engine_run(context->engine, op, 1, context->deadline);
+}
+
 int where_refuse(const struct where *where)
 {
 	if (S_ISREG(where->mode) || S_ISBLK(where->mode))
@@ -110,6 +118,8 @@ int where_open(struct glk_context *context, const char *path,
 		return r;
 	op.flags = where.kind.remote ? OP_REMOTE : 0;
 	r = engine_run(context->engine, &op, 1, context->deadline);
+	if (!r && op.res == -EAGAIN && S_ISREG(where.mode))
+		r = open_leased(context, &op);
 	if (r || op.res < 0)
 		return r ? r : op.res;
 	r = where_fd(context, op.res, path, &where);

@@ -220,10 +220,11 @@ int glk_manager_started(struct glk_manager *manager, pid_t pid);
 /**
  * glk_manager_child() - the pid of the guest's process
  *
- * After supervisor_args it waits, up to the time limit, until the supervisor
- * has taken everything that was registered. In mode ATTACH it finds the guest
- * in the kernel, checks pid and start time, reads all of its leases and asks
- * the kernel about every one; see glk_manager_drift().
+ * After supervisor_args it waits, up to the time limit and glk_policy.wait_ms
+ * besides, until the supervisor has taken everything that was registered. In
+ * mode ATTACH it finds the guest in the kernel, checks pid and start time,
+ * reads all of its leases and asks the kernel about every one; see
+ * glk_manager_drift().
  *
  * Return: 0; -EDESTADDRREQ without a uuid; -ENODATA in NEW, but for ATTACH, and
  * if nobody has inherited the leases yet; -ESRCH if there is no such guest, or

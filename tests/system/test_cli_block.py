@@ -82,6 +82,10 @@ class Block(Case):
             self.assertEqual(conflict["holder"]["kind"], "kernel")
             self.assertEqual(conflict["holder"]["how"],
                              "has it mounted at " + where)
+            # By then it has the lock itself, which is no answer.
+            self.assertIn("the kernel has it mounted at " + where,
+                          self.refused(HELD, "--exclusive-open=require",
+                                       "--disk", self.disk))
         finally:
             subprocess.check_call(["umount", where])
 

@@ -61,6 +61,11 @@ class Openers(Case):
             "guestlock: warning: %s: process %d (" % (disk, opener.pid)),
             result.err)
         self.assertEqual(result.out, "")
+        # Standard output is the guest's.
+        result = self.expect(OK, "run", "--json", "--exclusive-open=warn",
+                             "--disk", disk, "--", "true")
+        self.assertEqual(result.out, "")
+        self.assertIn("process %d (" % opener.pid, result.err)
         result = self.expect(OK, "run", "--exclusive-open=warn", "--quiet",
                              "--disk", disk, "--", "true")
         self.assertEqual(result.err, "")
@@ -176,6 +181,12 @@ class Shared(Case):
                     iso + ",readonly")
         self.assertFalse(lockable(iso))
         self.assertEqual(self.paths(guest), sorted((disk, iso)))
+
+    def test_a_lease_is_never_skipped(self):
+        disk, lease = self.image(), self.image("lease")
+        guest = self.start("--readonly=skip", "--disk", disk,
+                           "--disk", lease + ",lease,readonly")
+        self.assertEqual(self.paths(guest), sorted((disk, lease)))
 
     def test_a_disk_that_is_both_is_skipped_and_taken(self):
         disk = self.image()

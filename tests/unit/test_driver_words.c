@@ -111,6 +111,7 @@ static void a_policy_goes_with_the_disks(void **state)
 		.lvm_lock_dir = "/b c",
 		.scsi_lock_dir = "/d",
 	};
+	const struct glk_policy longest = { .wait_ms = UINT_MAX };
 	const struct glk_policy small = { .exclusive_open = GLK_OPEN_WARN };
 	struct ofd ofd = guest(GLK_MANAGER_START);
 
@@ -125,6 +126,11 @@ static void a_policy_goes_with_the_disks(void **state)
 	assert_words(&ofd, NULL, 0,
 		     "run --uuid " UUID " --tag 0000000000000abc "
 		     "--exclusive-open warn --");
+	/* The longest that `run` can be told. */
+	assert_int_equal(glk_context_set_policy(context, &longest), 0);
+	assert_words(&ofd, NULL, 0,
+		     "run --uuid " UUID " --tag 0000000000000abc "
+		     "--wait 4294967 --");
 }
 
 static void a_relative_path_needs_a_folder(void **state)

@@ -132,6 +132,7 @@ static void a_supervisor_is_waited_for_up_to_the_time_limit(void **state)
 {
 	struct glk_manager *manager =
 		fake_manager_in(GLK_MANAGER_MIGRATE, MANAGER_SUPERVISED);
+	const struct glk_policy patient = { .wait_ms = 4000000000 };
 	pid_t pid = 0;
 
 	(void)state;
@@ -142,9 +143,13 @@ static void a_supervisor_is_waited_for_up_to_the_time_limit(void **state)
 	fake_is(manager, "supervised");
 	glk_manager_set_timeout(manager, 0);
 	assert_int_equal(glk_manager_child(manager, &pid), -ETIME);
-	glk_manager_set_timeout(manager, 30000);
-	fake.again = 0;
+	assert_int_equal(glk_manager_set_policy(manager, &patient), 0);
+	fake.again = 5;
 	fake.result[FAKE_SUPERVISED] = -ESRCH;
+	assert_int_equal(glk_manager_child(manager, &pid), -ESRCH);
+	assert_int_equal(manager->context->timeout_ms, 0);
+	assert_int_equal(glk_manager_set_policy(manager, NULL), 0);
+	glk_manager_set_timeout(manager, 30000);
 	assert_int_equal(glk_manager_child(manager, &pid), -ESRCH);
 	fake_is(manager, "supervised");
 	fake.result[FAKE_SUPERVISED] = 0;

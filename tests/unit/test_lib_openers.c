@@ -6,11 +6,14 @@
 #include "core/lib/lone.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static struct glk_context *context;
 static struct kit_guest running; /* whose processes are none of ours */
@@ -43,6 +46,7 @@ struct opener {
 	const char *path;
 	int flags;
 	bool map;
+	unsigned ms; /* how long, or 0 */
 	pid_t pid;
 	struct channel ready;
 };
@@ -59,6 +63,10 @@ static int be_opener(void *arg)
 		close(fd);
 	}
 	channel_tell(&o->ready, 0);
+	if (o->ms) {
+		usleep(o->ms * 1000);
+		close(fd);
+	}
 	guest_live();
 	return 0;
 }
@@ -151,6 +159,37 @@ static void what_is_mapped_and_closed_is_open(void **state)
 	assert_int_equal(attach(path), -EBUSY);
 	assert_process(conflicts(1), o.pid, "has it open");
 	opener_end(&o);
+}
+
+static void what_is_mapped_is_found_beside_our_own(void **state)
+{
+	const char *path = kit_file("mapped-too", 4096);
+	struct opener o = { .path = path, .flags = O_RDONLY, .map = true };
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	opener_start(&o);
+	assert_int_equal(attach(path), -EBUSY);
+	assert_process(conflicts(1), o.pid, "has it open");
+	opener_end(&o);
+	assert_int_equal(attach(path), 0);
+	close(fd);
+}
+
+/* On a busy machine it may have it open for longer than it means to. */
+static void who_only_has_a_look_does_not_count(void **state)
+{
+	const char *path = kit_file("looked-at", 0);
+	struct opener o = { .path = path, .flags = O_RDONLY, .ms = 30 };
+	int r = -EBUSY;
+
+	(void)state;
+	for (int i = 0; i < 50 && r == -EBUSY; i++) {
+		opener_start(&o);
+		r = attach(path);
+		opener_end(&o);
+	}
+	assert_int_equal(r, 0);
 }
 
 static void a_warning_takes_the_disk_and_names_the_opener(void **state)
@@ -347,6 +386,50 @@ static void what_cannot_be_seen_is_not_promised(void **state)
 	assert_int_equal(kit_as_nobody(take_as_nobody, paths), 0);
 }
 
+static int attach_in_namespace(void *arg)
+{
+	struct glk_context *mine = guest_context();
+	const struct glk_conflict *c = NULL;
+
+	set_policy(mine, GLK_OPEN_REFUSE);
+	MUST_EQUAL(kit_try(mine, arg, 0), -EBUSY);
+	MUST_EQUAL((long long)glk_context_conflicts(mine, &c), 1);
+	MUST_EQUAL(c->kind, GLK_CONFLICT_UNKNOWN);
+	MUST(!strcmp(c->how, "may have it open"));
+	glk_context_free(mine);
+	return 0;
+}
+
+static int attach_in_namespaces(void *arg)
+{
+	pid_t pid;
+	int status;
+
+	MUST(!unshare(CLONE_NEWPID | CLONE_NEWNS));
+	MUST(!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	pid = fork();
+	MUST(pid >= 0);
+	if (!pid) {
+		MUST(!mount("proc", "/proc", "proc", 0, NULL));
+		_exit(attach_in_namespace(arg));
+	}
+	MUST(waitpid(pid, &status, 0) == pid);
+	return status != 0;
+}
+
+static void other_namespaces_may_have_a_device_open(void **state)
+{
+	char device[LOOP_PATH_MAX];
+	int fd = loop_attach("namespace", 1 << 20, device);
+
+	(void)state;
+	assert_int_equal(process_wait(
+				 process_start(attach_in_namespaces, device)),
+			 0);
+	assert_int_equal(attach(device), 0);
+	close(fd);
+}
+
 static int open_for_ever(void *arg)
 {
 	for (;;) {
@@ -387,6 +470,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(every_opener_is_named),
 	TEST(openers_are_found_by_whatever_name_they_have_used),
 	TEST(what_is_mapped_and_closed_is_open),
+	TEST(what_is_mapped_is_found_beside_our_own),
+	TEST(who_only_has_a_look_does_not_count),
 	TEST(a_warning_takes_the_disk_and_names_the_opener),
 	TEST(without_a_policy_nobody_is_asked_for),
 	TEST(all_disks_are_taken_or_none),
@@ -398,6 +483,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_devices_openers_are_found_by_any_of_its_nodes),
 	TEST(what_the_kernel_has_claimed_is_open),
 	TEST(what_cannot_be_seen_is_not_promised),
+	TEST(other_namespaces_may_have_a_device_open),
 	cmocka_unit_test(who_opens_while_we_ask_does_us_no_harm),
 };
 

@@ -5,6 +5,7 @@
 #include "core/base/util.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -64,6 +65,68 @@ static void only_a_regular_file_is_opened_to_ask(void **state)
 	assert_int_equal(where_open(context, "/dev/null", &where), -EOPNOTSUPP);
 	assert_int_equal(where_open(context, "/nowhere", &where), -ENOENT);
 	assert_int_equal(where.mode, 7);
+}
+
+struct leased {
+	const char *path;
+	struct channel ready;
+	bool stays;
+};
+
+/* F_SETLEASE, given back as soon as somebody wants the file, or not. */
+static int keep_lease(void *arg)
+{
+	const struct timespec limit = { .tv_sec = 60 };
+	struct leased *l = arg;
+	int fd = open(l->path, O_RDWR | O_CLOEXEC);
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	MUST(fd >= 0 && !sigprocmask(SIG_BLOCK, &set, NULL));
+	MUST(!fcntl(fd, F_SETLEASE, F_WRLCK));
+	channel_tell(&l->ready, 0);
+	MUST(sigtimedwait(&set, NULL, &limit) == SIGIO);
+	if (l->stays)
+		pause();
+	usleep(20000);
+	MUST(!fcntl(fd, F_SETLEASE, F_UNLCK));
+	return 0;
+}
+
+static pid_t start_lease(struct leased *l)
+{
+	pid_t pid;
+
+	l->ready = channel_new();
+	pid = process_start(keep_lease, l);
+	channel_reads(&l->ready);
+	assert_int_equal(channel_hear(&l->ready), 0);
+	return pid;
+}
+
+static void a_lease_of_others_is_waited_for(void **state)
+{
+	struct leased l = { .path = test_file("leased", 0) };
+	struct where where = {};
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	pid = start_lease(&l);
+	fd = where_open(context, l.path, &where);
+	assert_true(fd >= 0);
+	where_close(context, fd, false);
+	assert_int_equal(process_wait(pid), 0);
+	channel_free(&l.ready);
+
+	l.stays = true;
+	pid = start_lease(&l);
+	glk_context_set_timeout(context, 50);
+	assert_int_equal(context_begin(context), 0);
+	assert_int_equal(where_open(context, l.path, &where), -ETIME);
+	process_end(pid);
+	channel_free(&l.ready);
 }
 
 /* A process that opens a FIFO to write waits for somebody to open it. */
@@ -167,6 +230,7 @@ static void a_path_with_dots_may_lead_anywhere(void **state)
 static const struct CMUnitTest tests[] = {
 	TEST(a_path_is_identified_through_its_links),
 	TEST(only_a_regular_file_is_opened_to_ask),
+	TEST(a_lease_of_others_is_waited_for),
 	TEST(what_is_looked_at_is_not_opened),
 	TEST(what_is_not_there_is_an_error_and_nothing_else),
 	TEST(a_cancel_is_passed_on),
