@@ -20,8 +20,9 @@
  * on what it has claimed; a mount is in the mount table of this namespace, and
  * what is built on the device is in sysfs. A claim concerns the partitions of a
  * disk and the disk of a partition, too. Another program that has it open with
- * O_EXCL, such as mkfs(8), is seen in none of them. Our own lock is no answer:
- * we may have it already, and learn only then that the device is claimed.
+ * O_EXCL, such as mkfs(8), is seen in none of them. A lock of ours that is not
+ * parked is no answer: we may have it already, and learn only then that the
+ * device is claimed.
  *
  * Whether what the guest itself has is claimed, its descriptor does not tell.
  * But if the device is claimed, and the kernel does not use it, it is the guest
@@ -42,7 +43,8 @@ static int add_who(void *arg, const struct holder_answer *answer)
 {
 	struct accused *accused = arg;
 
-	if (answer->who.pid == getpid())
+	if (answer->who.kind == GLK_CONFLICT_PROCESS &&
+	    answer->who.pid == getpid())
 		return 0;
 	accused->any = true;
 	accused->lives |= !answer->dying;
