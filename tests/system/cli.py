@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -117,6 +118,21 @@ def forbid(syscall, err):
 
     install.keep = buf
     return install
+
+
+def for_nobody(case):
+    """How the user nobody runs the command: keywords for Case.guestlock().
+    The build directory may be closed to others, so it is a copy."""
+    folder = tempfile.mkdtemp(prefix="guestlock-bin-", dir="/var/tmp")
+    case.addClassCleanup(shutil.rmtree, folder)
+    os.chmod(folder, 0o755)
+    out = subprocess.run(["ldd", GUESTLOCK], capture_output=True, text=True,
+                         check=True).stdout
+    (library,) = re.findall(r"libguestlock\S+ => (\S+)", out)
+    shutil.copy(library, os.path.join(folder, "libguestlock.so.0"))
+    return {"program": shutil.copy(GUESTLOCK, folder), "user": NOBODY,
+            "group": NOBODY, "extra_groups": [],
+            "env": dict(os.environ, LD_LIBRARY_PATH=folder)}
 
 
 class Case(unittest.TestCase):

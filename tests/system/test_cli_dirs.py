@@ -10,7 +10,7 @@ import subprocess
 import unittest
 
 from cli import (Case, DENIED, GUESTLOCK, HELD, MISSING, OK, UUID, WAIT,
-                 becomes_free, flock, lockable, locks)
+                 becomes_free, flock, for_nobody, lockable, locks)
 
 # A host of its own, as far as names and processes go: nobody here finds the
 # guest's capsule, nor does it find anybody here.
@@ -146,8 +146,9 @@ class Dirs(DirsCase):
     def test_without_permission_nothing_is_locked(self):
         disk = self.image()
         os.chmod(disk, 0o666)
-        err = self.refused(DENIED, "--disk", disk, *self.dir_option, user=65534,
-                           group=65534, extra_groups=[])
+        os.chmod(self.dir, 0o755)
+        err = self.refused(DENIED, "--disk", disk, *self.dir_option,
+                           **for_nobody(type(self)))
         self.assertIn(self.locks, err)
         self.assertTrue(lockable(disk))
 

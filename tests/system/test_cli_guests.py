@@ -7,15 +7,14 @@ import json
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
-import tempfile
 import unittest
 import uuid
 
 from cli import (Case, DENIED, GUESTLOCK, HELD, INTERNAL, ISO, MISSING,
-                 NOBODY, OK, ROOT, USAGE, UUID, becomes_free, lockable, locks)
+                 NOBODY, OK, ROOT, USAGE, UUID, becomes_free, for_nobody,
+                 lockable, locks)
 
 
 class Refusals(Case):
@@ -242,22 +241,12 @@ class OtherUser(Case):
 
     @classmethod
     def setUpClass(cls):
-        # The build directory may be closed to others.
-        cls.bin = tempfile.mkdtemp(prefix="guestlock-bin-", dir="/var/tmp")
-        cls.addClassCleanup(shutil.rmtree, cls.bin)
-        os.chmod(cls.bin, 0o755)
-        cls.program = shutil.copy(GUESTLOCK, cls.bin)
-        out = subprocess.run(["ldd", GUESTLOCK], capture_output=True,
-                             text=True, check=True).stdout
-        (library,) = re.findall(r"libguestlock\S+ => (\S+)", out)
-        shutil.copy(library, os.path.join(cls.bin, "libguestlock.so.0"))
+        cls.nobody = for_nobody(cls)
 
     def setUp(self):
         super().setUp()
         os.chmod(self.dir, 0o777)
-        self.user = {"program": self.program, "user": NOBODY,
-                     "group": NOBODY, "extra_groups": [],
-                     "env": dict(os.environ, LD_LIBRARY_PATH=self.bin)}
+        self.user = dict(self.nobody)
 
     def image(self, name="disk.img", owner=NOBODY):
         path = super().image(name)
