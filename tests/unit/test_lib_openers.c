@@ -161,6 +161,14 @@ static void what_is_mapped_and_closed_is_open(void **state)
 	opener_end(&o);
 }
 
+/* Elsewhere, as in a container, the rest of a host may have anything open. */
+static bool sees_all_processes(void)
+{
+	struct stat st;
+
+	return !stat("/proc/self/ns/pid", &st) && st.st_ino == 0xeffffffc;
+}
+
 static void what_is_mapped_is_found_beside_our_own(void **state)
 {
 	const char *path = kit_file("mapped-too", 4096);
@@ -168,6 +176,8 @@ static void what_is_mapped_is_found_beside_our_own(void **state)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	(void)state;
+	if (!sees_all_processes())
+		skip();
 	opener_start(&o);
 	assert_int_equal(attach(path), -EBUSY);
 	assert_process(conflicts(1), o.pid, "has it open");
@@ -260,6 +270,8 @@ static void our_own_and_the_guests_descriptors_do_not_count(void **state)
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 
 	(void)state;
+	if (!sees_all_processes())
+		skip();
 	opener_start(&child);
 	assert_int_equal(guest_attach(self, path, 0), 0);
 	assert_int_equal(guest_attach(self, path, 0), 0);
@@ -320,6 +332,8 @@ static void a_devices_openers_are_found_by_any_of_its_nodes(void **state)
 	struct opener o = { .flags = O_RDONLY };
 
 	(void)state;
+	if (!sees_all_processes())
+		skip();
 	assert_int_equal(fcntl(fd, F_SETFD, FD_CLOEXEC), 0);
 	o.path = loop_alias(device, "alias");
 	assert_int_equal(attach(device), 0);
@@ -339,6 +353,8 @@ static void what_the_kernel_has_claimed_is_open(void **state)
 	int fd = loop_attach("claimed", 1 << 20, device), claim;
 
 	(void)state;
+	if (!sees_all_processes())
+		skip();
 	claim = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
 	assert_true(claim >= 0);
 	set_policy(context, GLK_OPEN_WARN);
@@ -423,6 +439,8 @@ static void other_namespaces_may_have_a_device_open(void **state)
 	int fd = loop_attach("namespace", 1 << 20, device);
 
 	(void)state;
+	if (!sees_all_processes())
+		skip();
 	assert_int_equal(process_wait(
 				 process_start(attach_in_namespaces, device)),
 			 0);
