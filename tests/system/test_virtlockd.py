@@ -46,11 +46,18 @@ class Virtlockds(Case):
         self.assertIn("Lockspace resource '%s' is locked" % path,
                       str(caught.exception))
 
+    def executable(self):
+        """As seen from here: it has a mount namespace of its own, so in a
+        chroot its name begins with that."""
+        exe = os.readlink("/proc/%d/exe" % self.virtlockd.pid)
+        self.assertTrue(exe.endswith(os.path.realpath(VIRTLOCKD)), exe)
+        return exe
+
     def assert_named(self, said, path):
         self.assertRegex(said, r"%s: held (exclusively )?by process %d \(%s\), "
                          "running since %sZ" % (
                              re.escape(path), self.virtlockd.pid,
-                             re.escape(os.path.realpath(VIRTLOCKD)), ISO))
+                             re.escape(self.executable()), ISO))
 
 
 class Direct(Virtlockds):
@@ -66,7 +73,7 @@ class Direct(Virtlockds):
         self.assertRegex(holder.pop("since"), ISO + r"\.\d{3}Z$")
         self.assertEqual(holder, {
             "kind": "process", "pid": self.virtlockd.pid, "uuid": None,
-            "name": None, "exe": os.path.realpath(VIRTLOCKD)})
+            "name": None, "exe": self.executable()})
         self.assertIn(" %d " % self.virtlockd.pid,
                       self.expect(OK, "who", self.disk).out)
         self.assert_refuses(self.disk, client=self.virtlockd.client())
