@@ -135,6 +135,7 @@ static int must_ask(const struct take *t, const struct txn_event *e,
 int lost_look(struct take *t, size_t first, size_t n)
 {
 	_cleanup_(query_done) struct query q = { .t = t };
+	uint64_t deadline;
 	struct stat st;
 	int r = 0;
 
@@ -145,9 +146,11 @@ int lost_look(struct take *t, size_t first, size_t n)
 	}
 	if (r || !q.n)
 		return r;
-	r = holders_find(t->context, q.asks, q.n, deadline_in_ms(SEARCH_MS),
-			 found, &q);
-	/* A failure means that the next one asks again. */
+	deadline = MIN(deadline_in_ms(SEARCH_MS), t->context->deadline);
+	r = holders_find(t->context, q.asks, q.n, deadline, found, &q);
+	/* Perhaps not every capsule was read; then the next one asks again. */
+	if (clock_now() >= deadline)
+		return r;
 	for (size_t i = first; i < first + n && !r; i++)
 		if (must_ask(t, &t->events[i], &st) > 0)
 			(void)fchmod(take_point(t, t->events[i].item, 1).fd,

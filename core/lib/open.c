@@ -250,10 +250,7 @@ static int open_again(struct take *t, size_t n)
 
 static int pause_for_claims(struct take *t)
 {
-	const struct timespec pause = { .tv_nsec = CLAIM_PAUSE_MS *
-						   NSEC_PER_MSEC };
-
-	nanosleep(&pause, NULL);
+	take_sleep_until(deadline_in_ms(CLAIM_PAUSE_MS));
 	return engine_take_cancel(t->context->engine) ? -ECANCELED : 0;
 }
 

@@ -319,7 +319,7 @@ static int look(struct check *c)
 			again |= judge(c, i);
 		if (r || !again || clock_now() >= MIN(end, deadline))
 			return r;
-		usleep(PAUSE_MS * 1000);
+		take_sleep_until(deadline_in_ms(PAUSE_MS));
 		if (engine_take_cancel(context->engine))
 			return -ECANCELED;
 	}

@@ -113,7 +113,6 @@ static int add_device_point(struct take *t, struct take_slot *slot,
 int take_points_of(struct take *t, uint32_t item, const struct op_stat *st)
 {
 	struct take_slot *slot = &t->slots[item];
-
 	int r = S_ISBLK(st->mode) ? add_device_point(t, slot, st) : 0;
 
 	return r ? r : lock_dir_points(t, item, st);
