@@ -108,15 +108,23 @@ class Virtlockd:
         """libvirt's own plugin, as in libvirtd, for the guest of @client.
         Return: "", or why it was refused."""
         namespace = os.open("/proc/%d/ns/mnt" % self.pid, os.O_RDONLY)
+        root = os.open("/proc/%d/root" % self.pid, os.O_RDONLY)
+
+        def see_what_it_sees():
+            if libc.setns(namespace, CLONE_NEWNS):
+                os._exit(99)
+            os.fchdir(root)  # setns(2) leads to the top, out of any chroot
+            os.chroot(".")
+
         try:
             done = subprocess.run(
                 [sys.executable, "-B", LOCKD, config, verb,
                  str(client.guest.pid), client.uuid, *resources],
                 stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                timeout=SECONDS, preexec_fn=lambda: libc.setns(
-                    namespace, CLONE_NEWNS) and os._exit(99))
+                timeout=SECONDS, preexec_fn=see_what_it_sees)
         finally:
             os.close(namespace)
+            os.close(root)
         said = done.stderr.decode()
         assert done.returncode == (1 if said else 0), (done.returncode, said)
         return said
