@@ -92,34 +92,41 @@ static int borrow(const struct capsule_keeper *keeper, int fd, uint32_t ino,
 	return 0;
 }
 
-int capsule_borrow(struct capsule *c, int *ret_b)
+int capsule_borrow(struct capsule *c, struct loan *ret_loan)
 {
+	struct loan loan = { .b = c->b, .marker = -1 };
 	int r;
 
-	if (c->b >= 0) {
-		*ret_b = c->b;
-		return 0;
+	if (c->b < 0) {
+		if (!c->keeper.pid)
+			return -EBADF;
+		loan.marker = reader_mark();
+		r = borrow(&c->keeper, c->keeper_b, c->ino, &loan.b);
+		if (r) {
+			fd_close(loan.marker);
+			return r == CAPSULE_E_DENIED ? -EPERM : r;
+		}
 	}
-	if (!c->keeper.pid)
-		return -EBADF;
-	r = borrow(&c->keeper, c->keeper_b, c->ino, ret_b);
-	return r == CAPSULE_E_DENIED ? -EPERM : r;
+	*ret_loan = loan;
+	return 0;
 }
 
-void capsule_give_back(struct capsule *c, int b)
+void capsule_give_back(struct capsule *c, struct loan *loan)
 {
-	if (b != c->b)
-		fd_close(b);
+	if (loan->b != c->b)
+		fd_close(loan->b);
+	loan->b = -1;
+	loan->marker = fd_close(loan->marker);
 }
 
 bool capsule_is_only_read(struct capsule *c)
 {
-	int b;
+	struct loan loan;
 
 	/* In this order: a reader is marked as long as it has B. */
-	if (reader_is(c->keeper.pid) || capsule_borrow(c, &b))
+	if (reader_is(c->keeper.pid) || capsule_borrow(c, &loan))
 		return true;
-	capsule_give_back(c, b);
+	capsule_give_back(c, &loan);
 	return false;
 }
 

@@ -254,21 +254,19 @@ static int repack(struct capsule *c, int b, uint64_t deadline, bool force)
 
 int capsule_repack(struct capsule *c, uint64_t deadline, bool force)
 {
-	_cleanup_(fd_closep) int marker = -1;
-	int b, mutex = -1, r;
+	struct loan loan;
+	int mutex = -1, r;
 
 	if (c->a < 0)
 		return CAPSULE_E_FORGED;
-	if (c->b < 0)
-		marker = reader_mark();
-	r = capsule_borrow(c, &b);
+	r = capsule_borrow(c, &loan);
 	if (r)
 		return r;
 	r = capsule_mutex(c, deadline, &mutex);
 	if (!r)
-		r = repack(c, b, deadline, force);
+		r = repack(c, loan.b, deadline, force);
 	mutex_unlock(mutex);
-	capsule_give_back(c, b);
+	capsule_give_back(c, &loan);
 	return r;
 }
 

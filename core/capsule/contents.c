@@ -99,15 +99,15 @@ int capsule_list(struct capsule *c, uint64_t deadline,
 {
 	_cleanup_(fd_closep) int marker = -1;
 	_cleanup_(stock_done) struct stock stock = STOCK_NULL;
-	int b, r;
+	struct loan loan;
+	int r;
 
-	if (c->b < 0)
-		marker = reader_mark();
-	r = capsule_borrow(c, &b);
+	r = capsule_borrow(c, &loan);
 	if (r)
 		return r;
-	r = load(c, b, deadline, &stock);
-	capsule_give_back(c, b);
+	r = load(c, loan.b, deadline, &stock);
+	marker = TAKE_FD(loan.marker);
+	capsule_give_back(c, &loan);
 	if (!r)
 		r = stock_judge(&stock);
 	if (!r)

@@ -25,15 +25,23 @@ struct capsule {
 
 struct capsule *capsule_alloc(void);
 
+/* End B, and while it is another process's the mark of a reader (reader.h). */
+struct loan {
+	int b;
+	int marker;
+};
+
 /**
  * capsule_borrow() - end B, for one operation
- * @ret_b:	to be given back with capsule_give_back()
+ * @ret_loan:	to be given back with capsule_give_back()
+ *
+ * Nobody has a guest's B without the mark, or he would be taken for the guest.
  *
  * Return: 0, CAPSULE_E_GONE, CAPSULE_E_NOFILE, -EBADF if it was made here and
  * let go, or negative errno.
  */
-int capsule_borrow(struct capsule *capsule, int *ret_b);
-void capsule_give_back(struct capsule *capsule, int b);
+int capsule_borrow(struct capsule *capsule, struct loan *ret_loan);
+void capsule_give_back(struct capsule *capsule, struct loan *loan);
 
 /* A code of queue.h as one of capsule.h; 0 and negative errno stay. */
 int capsule_of_queue(int e);

@@ -225,6 +225,21 @@ static int complain(const char *what, int r)
 	return 1;
 }
 
+/* It sleeps, so it is not about to die: SIGKILL would have woken it. */
+static bool is_alive(pid_t pid)
+{
+	char path[32], line[1024] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return false;
+	(void)!read(fd, line, sizeof(line) - 1);
+	close(fd);
+	return strstr(line, ") S ");
+}
+
 static struct glk_guest *adopt(pid_t pid)
 {
 	struct glk_guest *guest = NULL;
@@ -233,7 +248,7 @@ static struct glk_guest *adopt(pid_t pid)
 
 	snprintf(text, sizeof(text), "%d", (int)pid);
 	r = pid ? glk_guest_adopt(context, text, &guest) : -ESRCH;
-	if (r && r != -ESRCH)
+	if (r && (r != -ESRCH || is_alive(pid)))
 		complain("adopt", r);
 	return guest;
 }
@@ -322,7 +337,7 @@ static int manage_destination(void *arg)
 	(void)arg;
 	context = guest_context();
 	if (!await_progress(PREPARED))
-		return 1;
+		return complain("the source does not prepare", -ETIME);
 	r = claim(&guest);
 	if (r)
 		return complain("claim", r);

@@ -6,7 +6,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 static void a_marker_tells_a_reader(void **state)
 {
@@ -121,11 +123,62 @@ static void a_reader_is_not_taken_for_the_guest_wherever_it_is(void **state)
 	kit_end(readers[1]);
 }
 
+static unsigned fetched, unmarked;
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+
+/* Of up to four arguments, as those of this project are. */
+long __wrap_syscall(long number, ...)
+{
+	va_list arguments;
+	long a, b, c, d;
+
+	va_start(arguments, number);
+	a = va_arg(arguments, long);
+	b = va_arg(arguments, long);
+	c = va_arg(arguments, long);
+	d = va_arg(arguments, long);
+	va_end(arguments);
+	if (number == SYS_pidfd_getfd) {
+		fetched++;
+		unmarked += !reader_is(getpid());
+	}
+	return __real_syscall(number, a, b, c, d);
+}
+
+static void whoever_has_a_guests_end_bears_the_mark(void **state)
+{
+	struct capsule_contents contents;
+	struct capsule *adopted;
+	pid_t guest;
+
+	(void)state;
+	fetched = unmarked = 0;
+	adopted = adopt_one("marked", &guest);
+	assert_true(fetched > 0);
+	fetched = 0;
+	assert_false(capsule_is_only_read(adopted));
+	assert_true(fetched > 0);
+	fetched = 0;
+	contents = kit_list(adopted);
+	capsule_contents_done(&contents);
+	assert_true(fetched > 0);
+	fetched = 0;
+	assert_int_equal(capsule_compact(adopted, kit_soon()), 0);
+	assert_true(fetched > 0);
+	assert_int_equal(unmarked, 0);
+	assert_false(reader_is(getpid()));
+	capsule_free(adopted);
+	kit_end(guest);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_marker_tells_a_reader),
 	cmocka_unit_test(nobody_reads_where_nobody_is),
 	cmocka_unit_test(a_list_of_leases_marks_its_owner_until_it_is_done),
 	cmocka_unit_test(a_keeper_that_is_no_guest_is_told_from_one),
+	cmocka_unit_test(whoever_has_a_guests_end_bears_the_mark),
 	cmocka_unit_test(a_reader_is_not_taken_for_the_guest_wherever_it_is),
 };
 
