@@ -4,13 +4,16 @@
 
 tally.py RUN TESTLOG.json SKIPS: prints `PASSED FAILED SKIPPED` on stdout, and
 on stderr each test that did not pass. A test that was skipped counts as failed
-unless SKIPS allows it. A log without any test counts as one failure.
+unless SKIPS allows it, and so does one that has skipped some of its cases, of
+which meson knows nothing: they are TEST:CASE in SKIPS. A log without any test
+counts as one failure.
 tally.py --self-test
 """
 
 import fnmatch
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,6 +39,29 @@ def may_skip(run, test, rules):
                for r, t in rules)
 
 
+# As cmocka and unittest print them, the one at once and once more at the end.
+# The second line of a case is its docstring's first.
+CASE = re.compile(r"^\[  SKIPPED \] (\w+)$|"
+                  r"^(\w+) \([^)]*\)(?:\n.*)? \.\.\. skipped", re.M)
+
+
+def skipped_cases(result):
+    text = "%s\n%s" % (result.get("stdout"), result.get("stderr"))
+    return sorted({m[1] or m[2] for m in CASE.finditer(text.replace("\r", ""))})
+
+
+def count_passed(run, name, result, rules):
+    """(1, 0) or (0, 1): what an OK of meson's counts."""
+    bad = 0
+    for case in skipped_cases(result):
+        allowed = may_skip(run, "%s:%s" % (name, case), rules)
+        bad |= not allowed
+        print("%s: %s: %s:%s" % ("skipped" if allowed else "FAILED, for a case "
+                                 "was skipped and no rule allows that",
+                                 run, name, case), file=sys.stderr)
+    return (0, 1) if bad else (1, 0)
+
+
 def count(run, log, rules):
     passed = failed = skipped = 0
     with open(log, encoding="utf-8") as f:
@@ -43,7 +69,9 @@ def count(run, log, rules):
     for r in results:
         name = r["name"].rsplit("/", 1)[-1].strip()
         if r["result"] in ("OK", "EXPECTEDFAIL"):
-            passed += 1
+            p, f = count_passed(run, name, r, rules)
+            passed += p
+            failed += f
         elif r["result"] == "SKIP" and may_skip(run, name, rules):
             skipped += 1
             print("skipped: %s: %s" % (run, name), file=sys.stderr)
@@ -68,9 +96,10 @@ def self_test():
             log = os.path.join(folder, "log")
             skips = os.path.join(folder, "skips")
             with open(log, "w") as f:
-                for name, result in results:
+                for name, result, *said in results:
                     f.write(json.dumps({"name": "guestlock:unit / " + name,
-                                        "result": result}) + "\n")
+                                        "result": result,
+                                        "stdout": "".join(said)}) + "\n")
             with open(skips, "w") as f:
                 f.write(rules)
             return subprocess.run(
@@ -89,6 +118,14 @@ def self_test():
     assert tally([("a", "SKIP")], "# a-run a no such thing\n") == "0 1 0"
     assert tally([("a", "SKIP")], "a-run a because\n") == ""
     assert tally([], "") == "0 1 0"
+    cmocka = "[ RUN      ] x\n[  SKIPPED ] x\n[  PASSED  ] 1 test(s).\n"
+    python = ("test_x (__main__.Y.test_x) ... ok\n"
+              "test_y (__main__.Y.test_y)\nIt is so. ... skipped 'why'\n")
+    assert tally([("a", "OK", cmocka)], "") == "0 1 0"
+    assert tally([("a", "OK", cmocka)], "* a no such thing\n") == "0 1 0"
+    assert tally([("a", "OK", cmocka)], "* a:x no such thing\n") == "1 0 0"
+    assert tally([("a", "OK", python)], "* a:x no such thing\n") == "0 1 0"
+    assert tally([("a", "OK", python)], "* a:test_? no thing\n") == "1 0 0"
 
 
 if __name__ == "__main__":

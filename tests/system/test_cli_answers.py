@@ -539,4 +539,4 @@ class Completion(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

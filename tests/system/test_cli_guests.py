@@ -363,4 +363,4 @@ class OtherUser(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

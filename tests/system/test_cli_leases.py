@@ -226,4 +226,4 @@ class ArgsFrom(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -516,4 +516,4 @@ class Answers(Migration):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -199,4 +199,4 @@ class Shared(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

@@ -380,4 +380,4 @@ class BadInput(Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)
