@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "tests/lib/idler.h"
 #include "tests/lib/test.h"
 
 #include <limits.h>
@@ -13,42 +14,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-
-/* A process that does @fn and then says one byte and waits for its end. */
-struct child {
-	pid_t pid;
-	int sock;
-};
-
-static void child_start(struct child *child, void (*fn)(void *arg), void *arg)
-{
-	int sv[2];
-	char c;
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
-				    sv),
-			 0);
-	child->pid = fork();
-	assert_true(child->pid >= 0);
-	if (!child->pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(sv[0]);
-		fn(arg);
-		(void)!write(sv[1], "x", 1);
-		for (;;)
-			pause();
-	}
-	close(sv[1]);
-	child->sock = sv[0];
-	assert_int_equal(read(child->sock, &c, 1), 1);
-}
-
-static void child_end(struct child *child)
-{
-	kill(child->pid, SIGKILL);
-	assert_int_equal(waitpid(child->pid, NULL, 0), child->pid);
-	close(child->sock);
-}
 
 static void do_nothing(void *arg)
 {
@@ -117,10 +82,10 @@ static void a_start_time_is_when_the_process_began(void **state)
 {
 	uint64_t before = clock_ns(CLOCK_REALTIME), start = 0, again = 1, after;
 	uint64_t slack = 20 * NSEC_PER_MSEC + NSEC_PER_SEC / 100;
-	struct child child;
+	struct idler child;
 
 	(void)state;
-	child_start(&child, take_an_evil_name, NULL);
+	idler_start(&child, take_an_evil_name, NULL);
 	after = clock_ns(CLOCK_REALTIME);
 	assert_int_equal(proc_start_time(child.pid, &start), 0);
 	assert_true(proc_start_to_realtime(start) + slack >= before);
@@ -128,18 +93,18 @@ static void a_start_time_is_when_the_process_began(void **state)
 	assert_int_equal(proc_start_time(child.pid, &again), 0);
 	assert_true(start == again);
 	assert_false(proc_is_dying(child.pid));
-	child_end(&child);
+	idler_end(&child);
 	assert_int_equal(proc_start_time(child.pid, &start), -ESRCH);
 	assert_true(start == again);
 }
 
 static void the_dying_are_told_from_the_living(void **state)
 {
-	struct child child;
+	struct idler child;
 	siginfo_t info;
 
 	(void)state;
-	child_start(&child, do_nothing, NULL);
+	idler_start(&child, do_nothing, NULL);
 	assert_false(proc_is_dying(child.pid));
 	kill(child.pid, SIGSTOP);
 	assert_false(proc_is_dying(child.pid));
@@ -150,7 +115,7 @@ static void the_dying_are_told_from_the_living(void **state)
 				WEXITED | WNOWAIT),
 			 0);
 	assert_true(proc_is_dying(child.pid)); /* a zombie for sure */
-	child_end(&child);
+	idler_end(&child);
 	assert_true(proc_is_dying(child.pid)); /* reaped */
 	assert_true(proc_is_dying(0));
 	assert_false(proc_is_dying(getpid()));
@@ -192,7 +157,7 @@ static bool is_zombie(pid_t pid)
 
 static void a_process_lives_while_one_thread_does(void **state)
 {
-	struct child child;
+	struct idler child;
 	int sv[2];
 	char c;
 
@@ -208,7 +173,7 @@ static void a_process_lives_while_one_thread_does(void **state)
 	while (!is_zombie(child.pid))
 		usleep(100);
 	assert_false(proc_is_dying(child.pid));
-	child_end(&child);
+	idler_end(&child);
 	assert_true(proc_is_dying(child.pid));
 }
 

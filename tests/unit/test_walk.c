@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/base/compat.h"
 #include "core/base/util.h"
+#include "tests/lib/idler.h"
 #include "tests/lib/test.h"
 
 #include <sched.h>
@@ -17,42 +18,6 @@
 #include <sys/wait.h>
 
 #define SOON deadline_in_ms(30000)
-
-/* A process that does @fn and then says one byte and waits for its end. */
-struct child {
-	pid_t pid;
-	int sock;
-};
-
-static void child_start(struct child *child, void (*fn)(void *arg), void *arg)
-{
-	int sv[2];
-	char c;
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
-				    sv),
-			 0);
-	child->pid = fork();
-	assert_true(child->pid >= 0);
-	if (!child->pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(sv[0]);
-		fn(arg);
-		(void)!write(sv[1], "x", 1);
-		for (;;)
-			pause();
-	}
-	close(sv[1]);
-	child->sock = sv[0];
-	assert_int_equal(read(child->sock, &c, 1), 1);
-}
-
-static void child_end(struct child *child)
-{
-	kill(child->pid, SIGKILL);
-	assert_int_equal(waitpid(child->pid, NULL, 0), child->pid);
-	close(child->sock);
-}
 
 static void do_nothing(void *arg)
 {
@@ -91,7 +56,7 @@ static uint32_t inode_of(int fd)
 static void a_socket_is_found_in_every_process_that_has_it(void **state)
 {
 	struct socket_hits hits = { .pids = { getpid() } };
-	struct child child;
+	struct idler child;
 	uint32_t inos[3];
 	int sv[2];
 
@@ -99,7 +64,7 @@ static void a_socket_is_found_in_every_process_that_has_it(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
 				    sv),
 			 0);
-	child_start(&child, do_nothing, NULL);
+	idler_start(&child, do_nothing, NULL);
 	hits.pids[1] = child.pid;
 	hits.ino = inode_of(sv[1]);
 	inos[0] = 1;
@@ -114,7 +79,7 @@ static void a_socket_is_found_in_every_process_that_has_it(void **state)
 	hits.stop = true;
 	assert_int_equal(proc_find_socket(inos, 3, SOON, hit_socket, &hits), 0);
 	assert_int_equal(hits.n, 3);
-	child_end(&child);
+	idler_end(&child);
 	close(sv[0]);
 	close(sv[1]);
 	assert_int_equal(proc_find_socket(inos, 3, SOON, hit_socket, &hits), 0);
@@ -229,11 +194,11 @@ static void an_ofd_lock_names_its_process(void **state)
 			     .type = F_WRLCK,
 			     .len = 1 };
 	struct lock_hits hits;
-	struct child child;
+	struct idler child;
 	pid_t pid = 0;
 
 	(void)state;
-	child_start(&child, hold, &held);
+	idler_start(&child, hold, &held);
 	hits = find(held.path, 0);
 	assert_int_equal(hits.n, 1);
 	assert_int_equal(hits.hits[0].pid, child.pid);
@@ -242,7 +207,7 @@ static void an_ofd_lock_names_its_process(void **state)
 	assert_int_equal(proc_find_locker(id_of(held.path), 0, SOON, &pid), 0);
 	assert_int_equal(pid, child.pid);
 	assert_int_equal(find(held.path, 1).n, 0);
-	child_end(&child);
+	idler_end(&child);
 	pid = -7;
 	assert_int_equal(proc_find_locker(id_of(held.path), 0, SOON, &pid),
 			 -ENOENT);
@@ -256,27 +221,27 @@ static void a_posix_lock_is_told_from_an_ofd_lock(void **state)
 			     .type = F_RDLCK,
 			     .len = 0 };
 	struct lock_hits hits;
-	struct child child;
+	struct idler child;
 
 	(void)state;
-	child_start(&child, hold, &held);
+	idler_start(&child, hold, &held);
 	hits = find(held.path, 12345);
 	assert_int_equal(hits.n, 1);
 	assert_int_equal(hits.hits[0].pid, child.pid);
 	assert_int_equal(hits.hits[0].type, F_RDLCK);
 	assert_false(hits.hits[0].ofd);
-	child_end(&child);
+	idler_end(&child);
 }
 
 static void a_flock_is_none_of_ours(void **state)
 {
 	struct held held = { .path = test_file("flock", 4096) };
-	struct child child;
+	struct idler child;
 
 	(void)state;
-	child_start(&child, hold, &held);
+	idler_start(&child, hold, &held);
 	assert_int_equal(find(held.path, 0).n, 0);
-	child_end(&child);
+	idler_end(&child);
 }
 
 static void every_holder_of_a_shared_lock_is_named(void **state)
@@ -285,19 +250,19 @@ static void every_holder_of_a_shared_lock_is_named(void **state)
 			     .cmd = F_OFD_SETLK,
 			     .type = F_RDLCK,
 			     .len = 1 };
-	struct child a, b;
+	struct idler a, b;
 	struct lock_hits hits;
 
 	(void)state;
-	child_start(&a, hold, &held);
-	child_start(&b, hold, &held);
+	idler_start(&a, hold, &held);
+	idler_start(&b, hold, &held);
 	hits = find(held.path, 0);
 	assert_int_equal(hits.n, 2);
 	assert_true((hits.hits[0].pid == a.pid && hits.hits[1].pid == b.pid) ||
 		    (hits.hits[0].pid == b.pid && hits.hits[1].pid == a.pid));
-	child_end(&a);
+	idler_end(&a);
 	assert_int_equal(find(held.path, 0).n, 1);
-	child_end(&b);
+	idler_end(&b);
 }
 
 static void an_inherited_lock_is_found_in_both_processes(void **state)
@@ -306,12 +271,12 @@ static void an_inherited_lock_is_found_in_both_processes(void **state)
 			     .cmd = F_OFD_SETLK,
 			     .type = F_WRLCK,
 			     .len = 1 };
-	struct child child;
+	struct idler child;
 	struct lock_hits hits;
 
 	(void)state;
 	hold(&held);
-	child_start(&child, do_nothing, NULL);
+	idler_start(&child, do_nothing, NULL);
 	hits = find(held.path, 0);
 	assert_int_equal(hits.n, 2);
 	assert_int_equal(hits.hits[0].fd, held.fd);
@@ -320,7 +285,7 @@ static void an_inherited_lock_is_found_in_both_processes(void **state)
 	hits = find(held.path, 0);
 	assert_int_equal(hits.n, 1);
 	assert_int_equal(hits.hits[0].pid, child.pid);
-	child_end(&child);
+	idler_end(&child);
 }
 
 static void one_walk_answers_for_many_bytes(void **state)
@@ -341,11 +306,11 @@ static void one_walk_answers_for_many_bytes(void **state)
 	};
 	struct lock_hits hits = {};
 	unsigned seen = 0;
-	struct child ca, cb;
+	struct idler ca, cb;
 
 	(void)state;
-	child_start(&ca, hold, &a);
-	child_start(&cb, hold, &b);
+	idler_start(&ca, hold, &a);
+	idler_start(&cb, hold, &b);
 	assert_int_equal(proc_find_lockers(points, ARRAY_SIZE(points), SOON,
 					   hit_lock, &hits),
 			 0);
@@ -359,8 +324,8 @@ static void one_walk_answers_for_many_bytes(void **state)
 	}
 	assert_int_equal(hits.n, 3);
 	assert_int_equal(seen, 1 << 1 | 1 << 2 | 1 << 3);
-	child_end(&ca);
-	child_end(&cb);
+	idler_end(&ca);
+	idler_end(&cb);
 }
 
 static bool hit_once(void *arg, pid_t pid, int fd, short type, bool ofd)
@@ -380,18 +345,18 @@ static void a_walk_stops_when_told(void **state)
 			     .cmd = F_OFD_SETLK,
 			     .type = F_RDLCK,
 			     .len = 1 };
-	struct child a, b;
+	struct idler a, b;
 	unsigned n = 0;
 
 	(void)state;
-	child_start(&a, hold, &held);
-	child_start(&b, hold, &held);
+	idler_start(&a, hold, &held);
+	idler_start(&b, hold, &held);
 	assert_int_equal(proc_each_locker(id_of(held.path), 0, SOON, hit_once,
 					  &n),
 			 0);
 	assert_int_equal(n, 1);
-	child_end(&a);
-	child_end(&b);
+	idler_end(&a);
+	idler_end(&b);
 }
 
 static void write_text(const char *path, const char *text)
@@ -460,14 +425,14 @@ static void a_lock_on_an_overlay_is_found_by_its_identity(void **state)
 		mmap(NULL, sizeof(*overlay), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct res_id id, of_line;
-	struct child child;
+	struct idler child;
 	pid_t pid = 0;
 
 	(void)state;
 	assert_true(overlay != MAP_FAILED);
 	overlay->held =
 		(struct held){ .cmd = F_OFD_SETLK, .type = F_WRLCK, .len = 1 };
-	child_start(&child, hold_on_overlay, overlay);
+	idler_start(&child, hold_on_overlay, overlay);
 	id = (struct res_id){ overlay->st.st_dev, overlay->st.st_ino };
 	of_line = (struct res_id){ makedev(overlay->major, overlay->minor),
 				   overlay->st.st_ino };
@@ -475,7 +440,7 @@ static void a_lock_on_an_overlay_is_found_by_its_identity(void **state)
 	assert_int_equal(proc_find_locker(id, 0, SOON, &pid), 0);
 	assert_int_equal(pid, child.pid);
 	assert_int_equal(proc_find_locker(of_line, 0, SOON, &pid), -ENOENT);
-	child_end(&child);
+	idler_end(&child);
 	munmap(overlay, sizeof(*overlay));
 }
 
@@ -497,13 +462,13 @@ static void a_walk_without_proc_is_an_error(void **state)
 {
 	int *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct child child;
+	struct idler child;
 
 	(void)state;
 	assert_true(r != MAP_FAILED);
-	child_start(&child, look_without_proc, r);
+	idler_start(&child, look_without_proc, r);
 	assert_int_equal(*r, -ENOSYS);
-	child_end(&child);
+	idler_end(&child);
 	munmap(r, sizeof(*r));
 }
 
