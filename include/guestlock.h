@@ -740,16 +740,19 @@ int glk_disk_scope(struct glk_context *context, const char *path,
  * @upper:	of a file of an overlay: the file of the upper layer that it is;
  *		NULL if it has not been copied up, or cannot be seen from here
  * @lower:	likewise the first of its files in the lower layers
+ * @twin:	of NFS: where this host has mounted the same once more, without
+ *		binding it; or NULL
  * @reserved:	zero
  *
  * A lock on the file of a layer is not a lock on the overlay's file, and the
- * other way round: neither excludes the other. Since: 0.1
+ * other way round: neither excludes the other. Nor, as long as the server has
+ * delegated the file, do locks through two mounts of one NFS client. Since: 0.1
  */
 struct glk_disk_reach {
 	int scope;
 	const char *fs, *mount, *option;
-	const char *upper, *lower;
-	uint64_t reserved[4];
+	const char *upper, *lower, *twin;
+	uint64_t reserved[3];
 };
 
 /**

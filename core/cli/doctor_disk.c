@@ -38,6 +38,9 @@ static bool is_type(const char *fs, const char *type)
 
 const char *doctor_disk_why(const struct glk_disk_reach *reach)
 {
+	if (reach->twin)
+		return "two mounts of one NFS client may not see each other's "
+		       "locks";
 	if (reach->option)
 		return "this mount option keeps its locks on this host";
 	if (is_type(reach->fs, "overlay"))
@@ -56,6 +59,8 @@ const char *doctor_disk_why(const struct glk_disk_reach *reach)
 
 const char *doctor_disk_mend(const struct glk_disk_reach *reach)
 {
+	if (reach->twin)
+		return "mount it once, and bind that where else it is needed";
 	if (reach->option)
 		return "mount it without that option";
 	if (is_type(reach->fs, "overlay"))
@@ -84,6 +89,7 @@ void doctor_disk_print(const char *path, const struct glk_disk_reach *reach)
 	printf(", scope %s: %s\n", lease_scope_name(reach->scope),
 	       scope_meaning(reach->scope));
 	print_line("mounted on", *reach->mount ? reach->mount : NULL);
+	print_line("mounted again on", reach->twin);
 	print_line("option", reach->option);
 	print_line("why", doctor_disk_why(reach));
 	print_line("upper layer", reach->upper);
@@ -99,6 +105,7 @@ int doctor_disk_json(json_t *object, const struct glk_disk_reach *reach)
 				 json_string(lease_scope_name(reach->scope)));
 	e |= json_set_bytes(object, "mount",
 			    *reach->mount ? reach->mount : NULL);
+	e |= json_set_bytes(object, "twin", reach->twin);
 	e |= json_set_bytes(object, "option", reach->option);
 	e |= json_set_bytes(object, "upper", reach->upper);
 	e |= json_set_bytes(object, "lower", reach->lower);

@@ -21,6 +21,13 @@
  * tell whether the server behind it forwards locks. A file of an overlay has
  * locks of its own, apart from those of the layer's file that it is made of.
  *
+ * Linux is one client of an NFS server for each version of the protocol, and
+ * the server delegates files to clients. As long as one has a file delegated,
+ * locks on it are the client's own business; and of two mounts that share no
+ * superblock (`nosharecache`, or other options) neither sees the other's, which
+ * the lab showed on Linux 6.1 and 6.12. So where one export is mounted twice
+ * that way, a lock holds for one mount only.
+ *
  * Files of btrfs subvolumes, and of an overlay whose layers are on several file
  * systems, have an st_dev that mountinfo does not show. The text of a path can
  * lead elsewhere than it says, so a descriptor is asked for the id of its mount
@@ -31,11 +38,13 @@
 struct mount_entry {
 	char *point;
 	char *device; /* its source, if that is /dev/NAME: NAME; or NULL */
+	char *export; /* of NFS: what, and as which client; or NULL */
 	size_t point_len;
 	uint64_t dev;
 	unsigned id;
 	struct mount_kind kind;
 	char *root, *options; /* of an overlay, else NULL */
+	size_t twin;	      /* if twofold: the other's index */
 };
 
 struct mounts {
@@ -104,6 +113,7 @@ static void kind_of(const char *fs, const char *options,
 	kind->remote = false;
 	kind->scope = RES_SCOPE_HOST;
 	kind->option = NULL;
+	kind->twofold = false;
 	for (size_t i = 0; i < ARRAY_SIZE(fs_types); i++) {
 		const struct fs_type *t = &fs_types[i];
 
@@ -144,6 +154,7 @@ static void entry_done(struct mount_entry *e)
 	free(e->root);
 	free(e->options);
 	free(e->device);
+	free(e->export);
 }
 
 static int entry_append(struct mounts *m, const struct mount_entry *e)
@@ -172,11 +183,30 @@ static int keep_layers(struct mount_entry *e, char *root, const char *options)
 	return e->root && e->options ? 0 : -ENOMEM;
 }
 
+static int keep_source(struct mount_entry *e, const char *source,
+		       const char *options)
+{
+	const char *version = strstr(options, "vers=");
+
+	if (!strncmp(source, "/dev/", 5)) {
+		e->device = strdup(source + 5);
+		return e->device ? 0 : -ENOMEM;
+	}
+	if (strcmp(e->kind.fs, "nfs") && strcmp(e->kind.fs, "nfs4"))
+		return 0;
+	version = version ? version : "";
+	return asprintf(&e->export, "%s %.*s", source,
+			(int)strcspn(version, ","), version) < 0
+		       ? -ENOMEM
+		       : 0;
+}
+
 /* "36 35 98:0 /root /point opts … - type source superopts" */
 static int parse_line(struct mounts *m, char *line)
 {
 	struct mount_entry e = {};
-	char *root, *point, *tail, *fs, *source, *options, *save = NULL;
+	char *root, *point, *tail, *fs, *save = NULL;
+	const char *source, *options;
 	unsigned id, major, minor;
 	int from = 0, at = 0;
 
@@ -197,15 +227,15 @@ static int parse_line(struct mounts *m, char *line)
 	options = strtok_r(NULL, " \n", &save);
 	if (!fs)
 		return 0;
-	kind_of(fs, options ? options : "", &e.kind);
+	source = source ? source : "";
+	options = options ? options : "";
+	kind_of(fs, options, &e.kind);
 	e.dev = makedev(major, minor);
 	e.id = id;
 	e.point = strdup(point);
 	e.point_len = strlen(point);
-	if (source && !strncmp(source, "/dev/", 5))
-		e.device = strdup(source + 5);
-	if (!e.point || keep_layers(&e, root, options ? options : "") ||
-	    entry_append(m, &e)) {
+	if (!e.point || keep_layers(&e, root, options) ||
+	    keep_source(&e, source, options) || entry_append(m, &e)) {
 		entry_done(&e);
 		return -ENOMEM;
 	}
@@ -220,6 +250,27 @@ static void clear(struct mounts *m)
 		entry_done(&m->entries[i]);
 	m->n = 0;
 	m->any_remote = m->any_scope = false;
+}
+
+static bool are_twins(const struct mount_entry *a, const struct mount_entry *b)
+{
+	return a->export && b->export && a->dev != b->dev &&
+	       !strcmp(a->export, b->export);
+}
+
+static void find_twins(struct mounts *m)
+{
+	for (size_t i = 0; i < m->n; i++)
+		for (size_t k = 0; k < m->n; k++) {
+			struct mount_entry *e = &m->entries[i];
+
+			if (e->kind.twofold || !are_twins(e, &m->entries[k]))
+				continue;
+			e->kind.twofold = true;
+			e->kind.scope = RES_SCOPE_NODE;
+			m->any_scope = true;
+			e->twin = k;
+		}
 }
 
 static void closep(FILE **f)
@@ -247,6 +298,8 @@ static int reread(struct mounts *m)
 	clear(m);
 	while (!r && getline(&line, &cap, f) > 0)
 		r = parse_line(m, line);
+	if (m->any_remote)
+		find_twins(m);
 	return r;
 }
 
@@ -355,6 +408,7 @@ bool mounts_find(struct mounts *m, const char *path,
 		.point = e->point,
 		.root = e->root ? e->root : "/",
 		.options = e->options ? e->options : "",
+		.twin = e->kind.twofold ? m->entries[e->twin].point : NULL,
 	};
 	return true;
 }

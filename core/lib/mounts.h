@@ -19,6 +19,7 @@ struct mount_kind {
 	enum res_scope scope;
 	bool remote;	    /* use the workers */
 	const char *option; /* that keeps locks on this host, or NULL; static */
+	bool twofold;	    /* mounted twice, and not by binding */
 };
 
 /* Strings are the table's, valid until the next question. */
@@ -27,6 +28,7 @@ struct mount_place {
 	const char *point;
 	const char *root;    /* what of the file system is mounted there */
 	const char *options; /* of an overlay's layers; else "" */
+	const char *twin;    /* if twofold: where else; else NULL */
 };
 
 /* @table: NULL, or for tests a file in the form of /proc/self/mountinfo, whose

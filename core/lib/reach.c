@@ -22,6 +22,7 @@ void reach_done(struct glk_disk_reach *reach)
 	free((char *)reach->mount);
 	free((char *)reach->upper);
 	free((char *)reach->lower);
+	free((char *)reach->twin);
 	*reach = (struct glk_disk_reach){};
 }
 
@@ -57,7 +58,10 @@ static int find_place(struct glk_context *context, const char *path,
 		return 0;
 	free((char *)reach->mount);
 	reach->mount = strdup(place.point);
-	if (!reach->mount || overlay_twins(&place, name, &twins))
+	if (place.twin)
+		reach->twin = strdup(place.twin);
+	if (!reach->mount || (place.twin && !reach->twin) ||
+	    overlay_twins(&place, name, &twins))
 		return -ENOMEM;
 	reach->upper = twins.upper;
 	reach->lower = twins.lower;

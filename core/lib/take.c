@@ -184,11 +184,12 @@ static int report_weak(struct take *t, const char *path, const char *more)
 	int least = t->context->policy.require_scope;
 
 	return context_fail(t->context, -EXDEV,
-			    "%s: a lease on it has the scope '%s' (%s%s%s), "
+			    "%s: a lease on it has the scope '%s' (%s%s%s%s), "
 			    "and '%s' is required%s",
 			    quoted(path), res_scope_name(kind->scope), kind->fs,
 			    kind->option ? ", mounted with " : "",
 			    kind->option ? kind->option : "",
+			    kind->twofold ? ", mounted twice" : "",
 			    res_scope_name((enum res_scope)least), more);
 }
 

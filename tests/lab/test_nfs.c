@@ -5,15 +5,20 @@
 #include "core/base/util.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 /*
  * Leases on NFS, where nfs.c has mounted it: one directory of a server, seen
  * there and by two clients. What the other client and the server itself say of
  * a lock is the test's independent look.
  */
+
+#define TWIN "/mnt/twin"
 
 static const char *other, *server, *nolock;
 static struct glk_context *context;
@@ -244,6 +249,46 @@ static void without_lockd_nobody_else_learns_of_a_lock(void **state)
 	glk_guest_free(guest);
 }
 
+/* A test's network namespace has no way to the server. */
+static int mount_twin(void *arg)
+{
+	int net = open("/proc/1/ns/net", O_RDONLY | O_CLOEXEC);
+
+	(void)arg;
+	MUST(net >= 0 && !setns(net, CLONE_NEWNET));
+	MUST(!mount("lab:/", TWIN, "nfs4", 0,
+		    "addr=127.0.0.1,clientaddr=127.0.0.1,vers=4.2,"
+		    "nosharecache"));
+	return 0;
+}
+
+/* And this is why such a lock is said to hold for one mount only. */
+static void a_second_mount_of_one_client_is_told(void **state)
+{
+	const char *path = test_file("twofold", 4096);
+	const struct glk_disk_reach *reach;
+	struct glk_guest *guest =
+		guest_describe(context, GLK_HOLDER_SELF, guest_uuid(7), "twin");
+	const char *again = seen_from(TWIN, path);
+	bool free_there;
+
+	(void)state;
+	mkdir(TWIN, 0755);
+	assert_int_equal(process_wait(process_start(mount_twin, NULL)), 0);
+	assert_int_equal(guest_add(guest, path, 0), 0);
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	free_there = test_lockable(again, F_WRLCK);
+	assert_int_equal(glk_disk_reach(context, again, &reach), 0);
+	assert_int_equal(reach->scope, GLK_SCOPE_NODE);
+	assert_string_equal(reach->twin, getenv("GUESTLOCK_TEST_DIR"));
+	print_message("seen from another mount, the disk is %s\n",
+		      free_there ? "free" : "held");
+	glk_guest_free(guest);
+	assert_int_equal(umount(TWIN), 0);
+	assert_int_equal(glk_disk_reach(context, path, &reach), 0);
+	assert_int_equal(reach->scope, GLK_SCOPE_SERVER);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -253,6 +298,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_guest_that_runs_is_extended_reduced_and_killed),
 	TEST(a_batch_is_rolled_back_on_every_client),
 	TEST(a_policy_knows_the_server_from_this_host),
+	TEST(a_second_mount_of_one_client_is_told),
 	TEST(without_lockd_nobody_else_learns_of_a_lock),
 };
 

@@ -260,7 +260,7 @@ class Doctor(Case):
                                             found["scope"]),
                       self.expect(OK, "doctor", disk).out)
         self.assertTrue(disk.startswith(found["mount"]))
-        for field in "option", "upper", "lower":
+        for field in "option", "upper", "lower", "twin":
             self.assertIsNone(found[field])
 
     @unittest.skipUnless(ROOT, "mounts")

@@ -95,6 +95,48 @@ static void an_option_that_keeps_locks_here_is_named(void **state)
 	mounts_free(mounts);
 }
 
+static void an_export_that_is_mounted_twice_is_told(void **state)
+{
+	static const char text[] =
+		"21 1 254:0 / / rw - ext4 /dev/vda rw\n"
+		"30 21 0:40 / /a rw - nfs4 h:/x rw,vers=4.2,nosharecache\n"
+		"31 21 0:41 / /b rw - nfs4 h:/x rw,vers=4.2\n"
+		"32 21 0:42 / /other rw - nfs4 h:/y rw,vers=4.2\n"
+		"33 21 0:42 /in /bound rw - nfs4 h:/y rw,vers=4.2\n"
+		"34 21 0:43 / /client rw - nfs4 h:/y rw,vers=4.0\n"
+		"35 21 0:44 / /local rw - nfs h:/z rw,vers=3,nolock\n"
+		"36 21 0:45 / /again rw - nfs h:/z rw,vers=3,nolock\n"
+		"37 21 0:46 / /ceph rw - ceph mon:/ rw\n"
+		"38 21 0:47 / /ceph2 rw - ceph mon:/ rw\n";
+	static const struct {
+		const char *path, *twin;
+		enum res_scope scope;
+	} cases[] = {
+		{ "/a/disk", "/b", RES_SCOPE_NODE },
+		{ "/b/disk", "/a", RES_SCOPE_NODE },
+		{ "/other/disk", NULL, RES_SCOPE_SERVER },
+		{ "/bound/disk", NULL, RES_SCOPE_SERVER },
+		{ "/client/disk", NULL, RES_SCOPE_SERVER },
+		{ "/local/disk", "/again", RES_SCOPE_NODE },
+		{ "/ceph/disk", NULL, RES_SCOPE_CLUSTER },
+	};
+	struct mounts *mounts = read_table(text);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct mount_place place;
+
+		assert_true(mounts_find(mounts, cases[i].path, &place));
+		assert_int_equal(place.kind.scope, cases[i].scope);
+		assert_int_equal(place.kind.twofold, cases[i].twin != NULL);
+		if (cases[i].twin)
+			assert_string_equal(place.twin, cases[i].twin);
+		else
+			assert_null(place.twin);
+	}
+	mounts_free(mounts);
+}
+
 static void a_mount_is_told_with_an_overlays_layers(void **state)
 {
 	struct mounts *mounts = read_table(table);
@@ -243,6 +285,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_mounted_device_is_found_by_number_or_by_name),
 	cmocka_unit_test(a_path_gets_the_scope_of_the_longest_mount_point),
 	cmocka_unit_test(an_option_that_keeps_locks_here_is_named),
+	cmocka_unit_test(an_export_that_is_mounted_twice_is_told),
 	cmocka_unit_test(a_mount_is_told_with_an_overlays_layers),
 	cmocka_unit_test(a_device_is_asked_before_the_path),
 	cmocka_unit_test(a_mount_is_asked_where_the_device_is_unknown),
