@@ -20,8 +20,10 @@
  * to the node that it is given, and the kernel passes that on: from a partition
  * to its disk, from a multipath device to any of its paths, and from what
  * device-mapper has put on top of a single device to that. So it is here; with
- * two or more underneath there is none to ask. A snapshot's origin ("-real"
- * underneath) takes no commands.
+ * two or more underneath there is none to ask. Some kinds of device pass no
+ * command on: a snapshot's origin ("-real" underneath), a pool of VDO, and what
+ * is encrypted. sysfs does not show the kind, so it is told by its maker's
+ * UUID; from a device that was made by hand, without one, all is passed on.
  */
 
 #define DEPTH_MAX 8
@@ -76,6 +78,18 @@ static bool is_lvm(const char *dm_uuid, const char *suffix)
 		if (!isalnum((unsigned char)dm_uuid[i]))
 			return false;
 	return true;
+}
+
+static bool begins(const char *text, const char *with)
+{
+	return !strncmp(text, with, strlen(with));
+}
+
+static bool passes_commands(const char *dm_uuid)
+{
+	if (begins(dm_uuid, "CRYPT-"))
+		return begins(dm_uuid, "CRYPT-VERITY-");
+	return !is_lvm(dm_uuid, "-real") && !is_lvm(dm_uuid, "-vpool");
 }
 
 int devname_lv(const char *root, uint32_t major, uint32_t minor, char *ret_uuid)
@@ -165,10 +179,9 @@ static int find_scsi(int device, int *ret_scsi)
 		if (r || *ret_scsi >= 0)
 			break;
 		r = -ENODATA;
-		below = is_lvm(dm_uuid, "-real")
-				? -1
-				: open_slave(device,
-					     !strncmp(dm_uuid, "mpath-", 6));
+		below = passes_commands(dm_uuid)
+				? open_slave(device, begins(dm_uuid, "mpath-"))
+				: -1;
 		fd_close(device);
 		device = below;
 	}
