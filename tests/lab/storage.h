@@ -6,8 +6,8 @@
 /*
  * Real block devices of the lab's kernel, and guests on them: SCSI disks by the
  * kernel's scsi_debug, and as many of QEMU's as $LAB_STORAGE says; and
- * device-mapper and LVM by their own tools. Whatever cannot be set up fails the test. Texts
- * that are returned are static, in a ring of 64.
+ * device-mapper and LVM by their own tools. Whatever cannot be set up fails the
+ * test. Texts that are returned are static, in a ring of 64.
  */
 
 #define SCSI_MAX 16
