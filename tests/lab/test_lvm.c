@@ -110,6 +110,26 @@ static void a_volume_has_its_disks_name_without_its_own(void **state)
 	end_guest(pid, ONE);
 }
 
+/* It passes no command on, if it is of two parts. */
+static void a_volume_that_has_grown_has_its_disks_name_no_more(void **state)
+{
+	struct lock_dirs dirs = lock_dirs_new();
+	pid_t pid;
+
+	(void)state;
+	GROUP(scsi_add());
+	make_volume("one");
+	make_volume("two");
+	LVM("lvextend", "-L", "+4m", "vg/one");
+	dirs.lvm = NULL;
+	lock_dirs_use(&dirs);
+	pid = run_guest(ONE, 0);
+	assert_string_equal(scsi_id(ONE), "");
+	assert_string_equal(only_name(dirs.scsi), "");
+	assert_int_equal(strlen(only_name(dirs.plain)), 64);
+	end_guest(pid, ONE);
+}
+
 static void a_volume_and_its_disk_exclude_each_other(void **state)
 {
 	const char *disk = scsi_add(), *other = scsi_add();
@@ -256,6 +276,7 @@ static void a_snapshot_has_a_name_of_its_own(void **state)
 static void thin_volumes_exclude_their_pool_and_not_each_other(void **state)
 {
 	const char *pool = "/dev/mapper/vg-pool-tpool", *disk = scsi_add();
+	struct lock_dirs dirs = lock_dirs_new();
 	pid_t one, two;
 
 	(void)state;
@@ -279,6 +300,10 @@ static void thin_volumes_exclude_their_pool_and_not_each_other(void **state)
 	one = run_guest(disk, 0);
 	assert_refused(ONE, one, below(disk));
 	end_guest(one, disk);
+	lock_dirs_use(&dirs);
+	one = run_guest(ONE, 0);
+	assert_string_equal(only_name(dirs.lvm), uuid_of("vg/one"));
+	end_guest(one, ONE);
 }
 
 static void a_volume_that_grows_is_snapshot_and_moved_stays_leased(void **state)
@@ -411,6 +436,24 @@ static void a_disk_of_a_volume_cannot_be_claimed(void **state)
 	assert_int_equal(try_disk(disk, GLK_DISK_CLAIM), 0);
 }
 
+static void a_claimed_disk_cannot_be_made_a_volume(void **state)
+{
+	const char *disk = scsi_add();
+	pid_t pid;
+
+	(void)state;
+	GROUP(disk);
+	make_volume("one");
+	LVM("lvchange", "-an", "vg/one");
+	pid = run_guest(disk, GLK_DISK_CLAIM);
+	assert_int_not_equal(
+		ask(ARGS("lvm", "lvchange", "-ay", "vg/one"))->status, 0);
+	assert_int_equal(access(ONE, F_OK), -1);
+	end_guest(pid, disk);
+	LVM("lvchange", "-ay", "vg/one");
+	assert_int_equal(try_disk(ONE, 0), 0);
+}
+
 static void await_held(const char *path)
 {
 	uint64_t deadline = deadline_in_ms(20000);
@@ -518,6 +561,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_volume_is_one_disk_by_all_its_names),
 	TEST(a_lock_file_is_called_what_lvs_prints),
 	TEST(a_volume_has_its_disks_name_without_its_own),
+	TEST(a_volume_that_has_grown_has_its_disks_name_no_more),
 	TEST(a_volume_and_its_disk_exclude_each_other),
 	TEST(a_volume_on_a_partition_excludes_the_whole_disk),
 	TEST(a_volume_that_comes_later_is_excluded_by_its_disk),
@@ -532,6 +576,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_claimed_volume_cannot_be_used_by_the_kernel),
 	TEST(who_has_a_volume_open_is_named),
 	TEST(a_disk_of_a_volume_cannot_be_claimed),
+	TEST(a_claimed_disk_cannot_be_made_a_volume),
 	TEST(the_command_leases_volumes),
 };
 

@@ -17,6 +17,14 @@
 
 #define SECTORS 131072 /* of 64 MiB */
 
+static dev_t number_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_rdev;
+}
+
 static void a_lock_file_is_called_what_scsi_id_prints(void **state)
 {
 	struct lock_dirs dirs = lock_dirs_new();
@@ -285,6 +293,99 @@ static void an_encrypted_device_has_no_disks_name(void **state)
 	end_guest(pid, crypt);
 }
 
+/* @table with this for "@". */
+static const char *with(const char *table, const char *disk)
+{
+	const char *at = strchr(table, '@');
+
+	if (!at)
+		return table;
+	return text("%.*s%s%s", (int)(at - table), table, disk,
+		    with(at + 1, disk));
+}
+
+/* Some kinds of device pass a command on, others do not, and it does not
+   matter who has made them. */
+static void a_device_made_by_hand_has_the_name_that_scsi_id_finds(void **state)
+{
+	static const char *const tables[] = {
+		"linear @ 64",
+		"flakey @ 0 60 0",
+		"crypt aes-cbc-plain 00112233445566778899aabbccddeeff 0 @ 0",
+		"delay @ 0 0",
+		"snapshot-origin @",
+		"linear @ 0,4096 4096 linear @ 8192",
+	};
+	struct lock_dirs dirs = lock_dirs_new();
+	const char *disk = scsi_add(), *top = "/dev/mapper/top";
+	unsigned named = 0;
+
+	(void)state;
+	dirs.plain = NULL;
+	lock_dirs_use(&dirs);
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		const char *id, *name;
+		pid_t pid;
+
+		DMSETUP("create", "--concise",
+			text("top,,,rw,0 4096 %s", with(tables[i], disk)));
+		id = scsi_id(top);
+		pid = run_guest(top, 0);
+		name = only_name(dirs.scsi);
+		if (strcmp(name, id))
+			fail_msg("%s: '%s', not '%s'", tables[i], name, id);
+		end_guest(pid, top);
+		named += *id != '\0';
+		if (*id)
+			unlink(text("%s/%s", dirs.scsi, id));
+		DMSETUP("remove", "top");
+	}
+	assert_int_equal(named, 2);
+}
+
+/* The command is answered when it can be. */
+static void a_device_that_is_suspended_keeps_nobody_waiting(void **state)
+{
+	const char *disk = scsi_add(), *linear = "/dev/mapper/line";
+	pid_t pid;
+
+	(void)state;
+	DMSETUP("create", "line", "--table", text("0 8192 linear %s 64", disk));
+	DMSETUP("suspend", "line");
+	pid = run_guest(linear, 0);
+	assert_true(is_held(linear));
+	assert_refused(disk, pid,
+		       text("holds %s, which is built on it",
+			    kernel_name(linear)));
+	end_guest(pid, linear);
+	DMSETUP("resume", "line");
+}
+
+static void a_path_that_goes_changes_nothing(void **state)
+{
+	struct lock_dirs none = {}, dirs = lock_dirs_new();
+	struct paths ways = scsi_add_paths();
+	const char *multi = make_multipath(ways), *id = scsi_id(multi);
+	pid_t pid;
+
+	(void)state;
+	lock_dirs_use(&dirs);
+	pid = run_guest(multi, 0);
+	scsi_remove();
+	assert_int_equal(access(ways.b, F_OK), -1);
+	assert_true(is_held(multi));
+	assert_refused(multi, pid, "");
+	lock_dirs_use(&none);
+	assert_refused(ways.a, pid,
+		       text("holds %s, which is built on it",
+			    kernel_name(multi)));
+	end_guest(pid, multi);
+	lock_dirs_use(&dirs);
+	pid = run_guest(multi, 0);
+	assert_string_equal(only_name(dirs.scsi), id);
+	end_guest(pid, multi);
+}
+
 /* As for virtlockd; but it is said why. */
 static void partitions_cannot_share_the_name_of_their_disk(void **state)
 {
@@ -312,14 +413,6 @@ static void partitions_cannot_share_the_name_of_their_disk(void **state)
 	assert_refused(two, pid,
 		       text("holds %s, which has the same lock file", one));
 	end_guest(pid, one);
-}
-
-static dev_t number_of(const char *path)
-{
-	struct stat st;
-
-	assert_int_equal(stat(path, &st), 0);
-	return st.st_rdev;
 }
 
 /* The number is free some time after the last one has closed the disk. */
@@ -399,6 +492,9 @@ static const struct CMUnitTest tests[] = {
 	TEST(what_is_built_on_a_partition_excludes_its_disk),
 	TEST(what_is_built_on_two_disks_has_no_disks_name),
 	TEST(an_encrypted_device_has_no_disks_name),
+	TEST(a_device_made_by_hand_has_the_name_that_scsi_id_finds),
+	TEST(a_device_that_is_suspended_keeps_nobody_waiting),
+	TEST(a_path_that_goes_changes_nothing),
 	TEST(partitions_cannot_share_the_name_of_their_disk),
 	TEST(a_disk_that_comes_later_is_another_disk),
 	TEST(a_lease_on_a_disk_that_went_tells_so),
