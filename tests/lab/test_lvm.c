@@ -6,8 +6,10 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -199,6 +201,61 @@ static void a_volume_that_is_read_only_can_be_shared(void **state)
 	end_guest(pid, ONE);
 }
 
+struct rival {
+	const char *path;
+	atomic_uint *holders, *wins, *both;
+};
+
+static int compete(void *arg)
+{
+	const struct rival *rival = arg;
+
+	/* Made on the other side of a fork. */
+	storage_context = guest_context();
+	for (unsigned i = 0; i < 200; i++) {
+		struct glk_guest *guest =
+			guest_describe(storage_context, GLK_HOLDER_SELF, NULL,
+				       NULL);
+
+		MUST_EQUAL(guest_add(guest, rival->path, 0), 0);
+		if (!glk_guest_acquire(guest)) {
+			if (atomic_fetch_add(rival->holders, 1))
+				atomic_fetch_add(rival->both, 1);
+			atomic_fetch_add(rival->wins, 1);
+			usleep(500);
+			atomic_fetch_sub(rival->holders, 1);
+		}
+		glk_guest_free(guest);
+	}
+	glk_context_free(storage_context);
+	return 0;
+}
+
+static void a_volume_and_its_disk_are_never_held_both(void **state)
+{
+	atomic_uint *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const char *disk = scsi_add();
+	struct rival rivals[] = {
+		{ disk, &shared[0], &shared[1], &shared[3] },
+		{ ONE, &shared[0], &shared[2], &shared[3] },
+	};
+	pid_t pids[2];
+
+	(void)state;
+	assert_true(shared != MAP_FAILED);
+	GROUP(disk);
+	make_volume("one");
+	for (size_t i = 0; i < 2; i++)
+		pids[i] = process_start(compete, &rivals[i]);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(process_wait(pids[i]), 0);
+	assert_true(shared[1] > 0 && shared[2] > 0);
+	assert_int_equal(shared[3], 0);
+	munmap(shared, 4096);
+	assert_true(is_free(ONE) && is_free(disk));
+}
+
 static void one_guest_may_have_a_volume_and_its_disk(void **state)
 {
 	struct glk_guest *guest =
@@ -306,6 +363,22 @@ static void thin_volumes_exclude_their_pool_and_not_each_other(void **state)
 	end_guest(one, ONE);
 }
 
+/* Its one lease is held; is it of what the path leads to? */
+static void assert_same(pid_t pid, int same)
+{
+	const struct glk_guest_info *info;
+	struct glk_guest *guest;
+
+	assert_int_equal(glk_guest_adopt(storage_context, text("%d", (int)pid),
+					 &guest),
+			 0);
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	assert_int_equal(info->n_leases, 1);
+	assert_int_equal(info->leases[0].held, 1);
+	assert_int_equal(info->leases[0].same_file, same);
+	glk_guest_free(guest);
+}
+
 static void a_volume_that_grows_is_snapshot_and_moved_stays_leased(void **state)
 {
 	const char *from = scsi_add(), *to = scsi_add(), *file, *new_name;
@@ -323,12 +396,15 @@ static void a_volume_that_grows_is_snapshot_and_moved_stays_leased(void **state)
 	LVM("lvcreate", "--yes", "-s", "-n", "two", "-L", "4m", "vg/one");
 	assert_string_equal(lock_file(ONE), file);
 	assert_true(is_held(ONE));
+	assert_same(pid, 1);
 	assert_refused(ONE, pid, "");
 	assert_refused(to, pid, above(ONE));
 	LVM("lvrename", "vg", "one", "other");
 	new_name = "/dev/vg/other";
 	assert_string_equal(lock_file(new_name), file);
 	assert_refused(new_name, pid, "");
+	/* As it was called when it was leased, it is not there any more. */
+	assert_same(pid, 0);
 	end_guest(pid, new_name);
 }
 
@@ -566,6 +642,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_volume_on_a_partition_excludes_the_whole_disk),
 	TEST(a_volume_that_comes_later_is_excluded_by_its_disk),
 	TEST(a_volume_that_is_read_only_can_be_shared),
+	TEST(a_volume_and_its_disk_are_never_held_both),
 	TEST(one_guest_may_have_a_volume_and_its_disk),
 	TEST(a_snapshot_is_not_its_origin),
 	TEST(a_snapshot_has_a_name_of_its_own),

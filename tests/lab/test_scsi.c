@@ -113,6 +113,7 @@ static void two_ways_to_one_disk_are_one_by_its_name(void **state)
 {
 	struct lock_dirs none = {}, dirs = lock_dirs_new();
 	struct paths ways = scsi_add_paths();
+	const struct answer *answer;
 	pid_t pid;
 
 	(void)state;
@@ -126,6 +127,9 @@ static void two_ways_to_one_disk_are_one_by_its_name(void **state)
 		       text("holds %s, which has the same lock file", ways.a));
 	assert_true(is_free(ways.b));
 	assert_true(is_held(ways.a));
+	answer = GUESTLOCK("who", "--scsi-lock-dir", dirs.scsi, ways.b);
+	assert_int_equal(answer->status, 0);
+	assert_non_null(strstr(answer->out, text("pid %d)", (int)pid)));
 	/* To the kernel, they are two. */
 	lock_dirs_use(&none);
 	assert_int_equal(try_disk(ways.b, 0), 0);
