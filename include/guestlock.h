@@ -46,7 +46,9 @@
  * a logical volume on its disk, have the same blocks, and exclude each other as
  * one disk would. Two that come at the same instant may both be refused. One
  * guest may have both. It is sysfs (/sys) that tells; where that is not, or a
- * device is put on another only afterwards, this is not seen.
+ * device is put on another only afterwards, this is not seen. Two ways to one
+ * SCSI disk are two devices, unless multipath has made one of them, which
+ * excludes both, or a lock directory is named for their WWID (glk_policy).
  *
  * THREADS. A context, and every guest and list from it, belongs to one thread
  * at a time. Different contexts in different threads are independent.

@@ -176,6 +176,20 @@ static int do_recall(struct take *t, const struct txn_act *acts, size_t n)
 	return 0;
 }
 
+/* Has another disk of this call locked the very file of a lock directory? */
+static bool is_locked_here(const struct take *t, uint32_t i,
+			   const struct take_point *point)
+{
+	for (uint32_t k = 0; k < t->n && point->signs; k++) {
+		if (k == i || txn_item(t->txn, k)->state != TXN_ITEM_LOCKED)
+			continue;
+		for (unsigned p = 1; p < take_n_points(&t->slots[k]); p++)
+			if (res_id_equal(take_point(t, k, p).file, point->file))
+				return true;
+	}
+	return false;
+}
+
 void take_ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
 {
 	const struct txn_item *item = txn_item(t->txn, i);
@@ -191,6 +205,9 @@ void take_ask_about(const struct take *t, uint32_t i, struct holder_ask *ask)
 		.fd = point.fd,
 		.remote = point.remote,
 	};
+	if (is_locked_here(t, i, &point))
+		ask->how = "holds another disk of this call, which has the "
+			   "same lock file";
 	if (slot->more && slot->more->rival.how) {
 		const struct take_rival *rival = &slot->more->rival;
 

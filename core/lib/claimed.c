@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -111,7 +112,9 @@ static int blame_mount(struct accused *accused, uint64_t rdev, const char *name,
 	if (!mounts_of_device(accused->t->context->mounts, rdev, name, point,
 			      sizeof(point)))
 		return 0;
-	snprintf(how, sizeof(how), "has %s mounted at %s", what, point);
+	/* "has its partition sda1 mounted", "has dm-0, which ..., mounted" */
+	snprintf(how, sizeof(how), "has %s%s mounted at %s", what,
+		 strchr(what, ',') ? "," : "", point);
 	return add_kernel(accused, GLK_CONFLICT_KERNEL, how);
 }
 

@@ -2,6 +2,7 @@
 #include "core/lib/devname.h"
 
 #include "core/base/util.h"
+#include "core/lib/dmtable.h"
 #include "core/lib/sysfs.h"
 
 #include <ctype.h>
@@ -20,8 +21,10 @@
  * to the node that it is given, and the kernel passes that on: from a partition
  * to its disk, from a multipath device to any of its paths, and from what
  * device-mapper has put on top of a single device to that. So it is here; with
- * two or more underneath there is none to ask. A snapshot's origin ("-real"
- * underneath) takes no commands.
+ * two or more underneath there is none to ask. Which of its devices pass a
+ * command on, device-mapper tells root (dmtable.h). Others, and who has a copy
+ * of sysfs, go by the UUID, which says what made the device: a snapshot's
+ * origin ("-real" underneath), a pool of VDO, and what is encrypted do not.
  */
 
 #define DEPTH_MAX 8
@@ -76,6 +79,32 @@ static bool is_lvm(const char *dm_uuid, const char *suffix)
 		if (!isalnum((unsigned char)dm_uuid[i]))
 			return false;
 	return true;
+}
+
+static bool begins(const char *text, const char *with)
+{
+	return !strncmp(text, with, strlen(with));
+}
+
+static bool passes_by_uuid(const char *dm_uuid)
+{
+	if (begins(dm_uuid, "CRYPT-"))
+		return begins(dm_uuid, "CRYPT-VERITY-");
+	return !is_lvm(dm_uuid, "-real") && !is_lvm(dm_uuid, "-vpool");
+}
+
+/* The numbers of a copy are of other devices here. */
+static bool passes_commands(const char *root, int device, const char *dm_uuid)
+{
+	unsigned major, minor;
+	char text[32] = "";
+	int r = -ENODATA;
+
+	if (!strcmp(root, "/sys") &&
+	    read_at(device, "dev", text, sizeof(text) - 1) > 0 &&
+	    sscanf(text, "%u:%u", &major, &minor) == 2)
+		r = dmtable_passes(major, minor);
+	return r < 0 ? passes_by_uuid(dm_uuid) : r;
 }
 
 int devname_lv(const char *root, uint32_t major, uint32_t minor, char *ret_uuid)
@@ -149,7 +178,7 @@ static int open_slave(int device, bool any)
 }
 
 /* Takes @device over. Return: 0 with the disk in @ret_scsi, or an error. */
-static int find_scsi(int device, int *ret_scsi)
+static int find_scsi(const char *root, int device, int *ret_scsi)
 {
 	char dm_uuid[DM_UUID_SIZE];
 	int r = -ENODATA;
@@ -165,10 +194,9 @@ static int find_scsi(int device, int *ret_scsi)
 		if (r || *ret_scsi >= 0)
 			break;
 		r = -ENODATA;
-		below = is_lvm(dm_uuid, "-real")
-				? -1
-				: open_slave(device,
-					     !strncmp(dm_uuid, "mpath-", 6));
+		below = passes_commands(root, device, dm_uuid)
+				? open_slave(device, begins(dm_uuid, "mpath-"))
+				: -1;
 		fd_close(device);
 		device = below;
 	}
@@ -181,7 +209,7 @@ int devname_wwid(const char *root, uint32_t major, uint32_t minor,
 {
 	_cleanup_(fd_closep) int scsi = -1;
 	int device = open_device(root, major, minor);
-	int r = device < 0 ? device : find_scsi(device, &scsi);
+	int r = device < 0 ? device : find_scsi(root, device, &scsi);
 
 	return r ? r : wwid_of(scsi, ret_wwid);
 }

@@ -69,7 +69,8 @@ static int report(struct search *s, size_t ask, struct holder_answer *answer)
 	answer->ask = ask;
 	answer->who.path = s->asks[ask].path;
 	answer->who.mode = (int)answer->mode;
-	answer->who.how = s->asks[ask].how;
+	if (s->asks[ask].how)
+		answer->who.how = s->asks[ask].how;
 	s->asks[ask].found = true;
 	s->taken[ask].exclusive |= answer->mode == RES_EXCLUSIVE;
 	return s->report(s->arg, answer);
@@ -85,6 +86,7 @@ struct match {
 	size_t ask;
 	enum res_mode mode;
 	uint64_t since;
+	char *how; /* owned; NULL: it holds just this disk */
 };
 
 static int report_match(struct search *s, const struct capsule *capsule,
@@ -105,6 +107,7 @@ static int report_match(struct search *s, const struct capsule *capsule,
 		answer.who.kind = GLK_CONFLICT_GUEST;
 		answer.who.uuid = uuid_format(&who->uuid, uuid);
 		answer.who.name = who->name;
+		answer.who.how = match->how;
 	} else {
 		answer.who.kind = GLK_CONFLICT_PROCESS;
 		answer.who.since = proc_start_to_realtime(keeper->start);
@@ -177,12 +180,32 @@ struct match_list {
 
 static void match_list_done(struct match_list *list)
 {
+	for (size_t i = 0; i < list->n; i++)
+		free(list->v[i].how);
 	free(list->v);
 }
 
-static int add_match(struct match_list *list, size_t ask,
-		     const struct capsule_lease *lease)
+/* The partitions of a disk have one name, and so have the ways to it. Another
+   disk of the very path is on what counts as another host. */
+static int explain(const struct holder_ask *ask,
+		   const struct capsule_lease *lease, char **ret_how)
 {
+	*ret_how = NULL;
+	if (ask->how || res_id_equal(ask->id, lease->id) ||
+	    path_same_text(ask->path, lease->path))
+		return 0;
+	if (asprintf(ret_how, "holds %s, which has the same lock file",
+		     lease->path) >= 0)
+		return 0;
+	*ret_how = NULL;
+	return -ENOMEM;
+}
+
+static int add_match(struct match_list *list, const struct search *s,
+		     size_t ask, const struct capsule_lease *lease)
+{
+	char *how;
+
 	if (list->n == list->cap) {
 		size_t cap = MAX(2 * list->cap, 16);
 		void *v = reallocarray(list->v, cap, sizeof(*list->v));
@@ -192,7 +215,10 @@ static int add_match(struct match_list *list, size_t ask,
 		list->v = v;
 		list->cap = cap;
 	}
-	list->v[list->n++] = (struct match){ ask, lease->mode, lease->since };
+	if (explain(&s->asks[ask], lease, &how))
+		return -ENOMEM;
+	list->v[list->n++] =
+		(struct match){ ask, lease->mode, lease->since, how };
 	return 0;
 }
 
@@ -211,7 +237,7 @@ static int match_lease(struct search *s, const struct capsule_entry *entry,
 		if (matched)
 			s->asks[a].found = true;
 		else
-			r = add_match(list, a, lease);
+			r = add_match(list, s, a, lease);
 		matched = true;
 	}
 	return r;

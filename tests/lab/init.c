@@ -3,7 +3,8 @@
  * The first process of a kernel that tests/lab/lab.py boots. It is linked
  * statically, so that it can say what is wrong when a library is missing.
  *
- * /lab/modules lists kernel modules, in the order in which they load.
+ * /lab/modules lists kernel modules, in the order in which they load, each with
+ * its parameters behind it.
  * /lab/programs lists test programs. They run one after another, each with
  * /lab/seconds as its limit and the variables of /lab/environment; what they
  * print goes to the console. Results go to a second serial port, where no
@@ -93,9 +94,13 @@ static void load_modules(void)
 	char path[PATH_MAX];
 
 	while (list && next_line(list, path)) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		char *parameters = path + strcspn(path, " ");
+		int fd;
 
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+		if (*parameters)
+			*parameters++ = '\0';
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || syscall(SYS_finit_module, fd, parameters, 0))
 			fprintf(results, "LAB module-failed %s %d\n", path,
 				errno);
 		fd_close(fd);

@@ -20,6 +20,7 @@ import glob
 import lzma
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -126,7 +127,8 @@ def read_module(path):
 
 
 def modules_in_order(tree, more):
-    """[(name, contents)]: MODULES, @more, and before each what it depends on."""
+    """[(name, parameters, contents)]: of MODULES, of the lines @more, and before
+    each what it depends on."""
     where = glob.glob(os.path.join(tree, "lib/modules/*"))[0]
     files = {module_name(path): path for path in
              glob.glob(os.path.join(where, "kernel/**/*.ko*"), recursive=True)}
@@ -146,9 +148,11 @@ def modules_in_order(tree, more):
                 load(other.replace("-", "_"))
         done[name] = contents
 
-    for name in MODULES + more:
+    parameters = dict(line.partition(" ")[::2] for line in more)
+    for name in [*MODULES, *parameters]:
         load(name)
-    return list(done.items())
+    return [(name, parameters.get(name, ""), contents)
+            for name, contents in done.items()]
 
 
 # The initramfs
@@ -206,9 +210,9 @@ def initramfs(args, tree):
     with open(args.init, "rb") as init:
         archive.add("init", init.read())
     listing = ""
-    for name, contents in modules_in_order(tree, args.module):
+    for name, parameters, contents in modules_in_order(tree, args.module):
         archive.add(f"/lab/{name}.ko", contents)
-        listing += f"/lab/{name}.ko\n"
+        listing += f"/lab/{name}.ko {parameters}".rstrip() + "\n"
     archive.add("/lab/modules", listing.encode())
     for path in args.file + args.program:
         archive.add_program(path)
@@ -220,20 +224,21 @@ def initramfs(args, tree):
 
 # Running it
 
-def boot(tree, image, results, limit):
+def boot(tree, image, results, args):
     kernel = glob.glob(os.path.join(tree, "boot/vmlinuz-*"))[0]
     command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi",
                "-cpu", "max", "-smp", "1", "-m", "1024",
                "-nodefaults", "-display", "none", "-no-reboot",
                "-serial", "stdio", "-serial", f"file:{results}",
                "-kernel", kernel, "-initrd", image,
-               "-append", "console=ttyS0 quiet panic=-1 mitigations=off"]
+               "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+               *[word for more in args.qemu for word in shlex.split(more)]]
     sys.stdout.flush()
     try:
-        subprocess.run(command, stdin=subprocess.DEVNULL, timeout=limit,
-                       check=True)
+        subprocess.run(command, stdin=subprocess.DEVNULL,
+                       timeout=args.limit, check=True)
     except subprocess.TimeoutExpired:
-        raise Failure(f"the kernel still ran after {limit} s") from None
+        raise Failure(f"the kernel still ran after {args.limit} s") from None
 
 
 def judge(lines, programs):
@@ -265,10 +270,17 @@ def work_dir(series):
     return path
 
 
+def find_tool(name):
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if not path:
+        raise Skip(f"needs {name}")
+    return path
+
+
 def lab(args):
     for tool in "qemu-system-x86_64", "apt-get", "apt-cache", "dpkg", "ldd":
-        if not shutil.which(tool):
-            raise Skip(f"needs {tool}")
+        find_tool(tool)
+    args.file += map(find_tool, args.tool)
     for paths in args.program, args.file:
         paths[:] = map(os.path.abspath, paths)
     tree = kernel_tree(args.series)
@@ -281,7 +293,7 @@ def lab(args):
             file.write(initramfs(args, tree))
         print(f"lab: {os.path.basename(tree)}, "
               f"initramfs {os.path.getsize(image) >> 20} MiB")
-        boot(tree, image, results, args.limit)
+        boot(tree, image, results, args)
         with open(results) as file:
             judge(file.read().splitlines(), args.program)
     finally:
@@ -294,10 +306,14 @@ def main():
     parser.add_argument("--init", required=True)
     parser.add_argument("--file", action="append", default=[],
                         help="carry this program along, without running it")
+    parser.add_argument("--tool", action="append", default=[],
+                        help="likewise, from PATH; skipped if it is not there")
     parser.add_argument("--module", action="append", default=[],
-                        help="load this one, too")
+                        help="NAME [PARAMETERS]: load this one, too")
     parser.add_argument("--env", action="append", default=[],
                         help="NAME=VALUE for the programs")
+    parser.add_argument("--qemu", action="append", default=[],
+                        help="more options for QEMU, quoted as in a shell")
     parser.add_argument("--seconds", type=int, default=60,
                         help="limit of one program")
     parser.add_argument("--limit", type=int, default=300,

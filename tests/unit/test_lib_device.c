@@ -5,6 +5,7 @@
 #include "core/base/util.h"
 #include "core/lib/device.h"
 #include "tests/lib/loop.h"
+#include "tests/lib/tree.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -265,6 +266,56 @@ static void holders_are_found_by_any_node_and_named_once(void **state)
 		assert_string_equal(c->uuid, guest_uuid(1));
 	}
 	kit_end(&run);
+}
+
+/* In a sysfs in which this is one and the same logical volume. */
+static void make_volume(const char *root, const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char line[256];
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	snprintf(line, sizeof(line), "l dev/block/%u:%u ../../devices/%s",
+		 major(st.st_rdev), minor(st.st_rdev), name);
+	tree_add(root, line);
+	snprintf(line, sizeof(line), "f devices/%s/diskseq %" PRIu64, name,
+		 diskseq(fd));
+	tree_add(root, line);
+	snprintf(line, sizeof(line), "f devices/%s/dm/uuid LVM-%064d", name, 0);
+	tree_add(root, line);
+}
+
+static void a_lock_file_of_two_disks_refuses_with_a_reason(void **state)
+{
+	const char *locks = kit_file("of-volumes", -1);
+	const char *root = kit_file("sys", -1);
+	const struct glk_policy policy = { .lvm_lock_dir = locks };
+	char second[LOOP_PATH_MAX], how[128];
+	int fd = loop_attach("image-b", SIZE, second);
+	const char *both[] = { disk, second };
+
+	(void)state;
+	mkdir(locks, 0700);
+	mkdir(root, 0700);
+	make_volume(root, disk);
+	make_volume(root, second);
+	context->sysfs = root;
+	assert_int_equal(glk_context_set_policy(context, &policy), 0);
+	assert_int_equal(kit_attach(guest, both, 2), -EBUSY);
+	assert_string_equal(only_conflict()->how,
+			    "holds another disk of this call, which has the "
+			    "same lock file");
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(kit_try(context, second, 0), -EBUSY);
+	snprintf(how, sizeof(how), "holds %s, which has the same lock file",
+		 disk);
+	assert_string_equal(only_conflict()->how, how);
+	assert_int_equal(only_conflict()->kind, GLK_CONFLICT_GUEST);
+	assert_int_equal(kit_try(context, disk, 0), -EBUSY);
+	assert_string_equal(only_conflict()->how, "");
+	close(fd);
 }
 
 /* LOOP_CHANGE_FD puts another image behind a device that is in use: for all
@@ -678,6 +729,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_lock_on_the_node_refuses_us),
 	TEST(a_lock_on_the_file_refuses_us),
 	TEST(holders_are_found_by_any_node_and_named_once),
+	TEST(a_lock_file_of_two_disks_refuses_with_a_reason),
 	TEST(a_device_that_was_changed_under_the_lease_is_told),
 	TEST(a_file_of_a_device_of_that_number_is_removed),
 	TEST(a_lock_file_is_its_device_owners),

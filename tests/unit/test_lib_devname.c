@@ -242,6 +242,28 @@ static void what_stands_on_one_device_has_its_name(void **state)
 	assert_no_wwid(253, 8);
 }
 
+static void what_passes_no_command_on_has_none(void **state)
+{
+	static const char *const uuids[] = {
+		"CRYPT-LUKS2-0123456789abcdef0123456789abcdef-x\n",
+		"CRYPT-PLAIN-x\n",
+		"CRYPT-INTEGRITY-x\n",
+		LV "-vpool\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(uuids); i++) {
+		put_dm(11, uuids[i], "devices/scsi0/block/sda", NULL);
+		assert_no_wwid(253, 11);
+		put_dm(12, LV "\n", "devices/virtual/block/dm-11", NULL);
+		assert_no_wwid(253, 12);
+	}
+	put_dm(11, "CRYPT-VERITY-x\n", "devices/scsi0/block/sda", NULL);
+	assert_wwid(253, 11);
+	put_dm(11, "CRYPTIC\n", "devices/scsi0/block/sda", NULL);
+	assert_wwid(253, 11);
+}
+
 /* The kernel makes no such thing; a test's tree may. */
 static void a_ring_of_devices_ends(void **state)
 {
@@ -318,6 +340,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(disks_that_are_no_scsi_disks_have_none),
 	TEST(paths_lead_to_one_name),
 	TEST(what_stands_on_one_device_has_its_name),
+	TEST(what_passes_no_command_on_has_none),
 	TEST(a_ring_of_devices_ends),
 	TEST(recorded_devices_have_the_names_that_the_programs_print),
 };
