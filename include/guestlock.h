@@ -38,9 +38,10 @@
  * MAJOR:MINOR-DISKSEQ, in the host lock directory: /run/guestlock unless built
  * otherwise, or $GUESTLOCK_HOST_DIR. All processes of a host must share it: a
  * container that locks devices needs it mounted. Root makes it when it is not
- * there; a lock file belongs to whom the node belongs to. If the directory is
- * deleted, leases on devices are found in their guests. The node is locked as
- * well, for virtlockd.
+ * there; a lock file belongs to whom the node belongs to, and stays when it is
+ * released, until another device has the number. If the directory is deleted,
+ * leases on devices are found in their guests. The node is locked as well, for
+ * virtlockd.
  *
  * A disk and its partitions, and devices that are built on each other, such as
  * a logical volume on its disk, have the same blocks, and exclude each other as

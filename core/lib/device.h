@@ -18,7 +18,7 @@ struct res_id device_id_of(const struct glk_context *context, const char *path,
    is opened. */
 void device_make_dir(const struct glk_context *context);
 
-/* A lock file that was just made goes to those who may open the device. */
+/* A lock file is for those who may open the device: owner, group and mode. */
 void device_hand_over(int lock_fd, int device_fd);
 
 /* Which device a file of the host lock directory is for, if for any. */

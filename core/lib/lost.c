@@ -17,13 +17,20 @@
  * it at once only one gets so far.
  *
  * Who asked and heard of none says so in the file's mode (LOST_NONE), and
- * whoever takes it next need not ask. A file that was made by one who was
- * refused, or was killed before he had asked, does not have the bit. Deleting
- * the directory deletes the bits with it.
+ * whoever takes it next need not ask: the file stays when it is released, and
+ * as long as it is there, so are those of the leases that came after. A file
+ * that was made by one who was refused, or was killed before he had asked, does
+ * not have the bit; nor has one beside which there is another of the same
+ * number (device.c). Deleting the directory deletes the bits with it.
  */
 
 #define LOST_NONE S_ISVTX
 #define SEARCH_MS 500
+
+bool lost_is_settled(unsigned mode)
+{
+	return mode & LOST_NONE;
+}
 
 struct query {
 	struct take *t;
@@ -129,7 +136,16 @@ static int must_ask(const struct take *t, const struct txn_event *e,
 		return 0;
 	if (fstat(take_point(t, e->item, 1).fd, ret_st))
 		return -errno;
-	return !(ret_st->st_mode & LOST_NONE);
+	return !lost_is_settled(ret_st->st_mode);
+}
+
+static void settle(const struct take *t, const struct txn_event *e)
+{
+	struct stat st;
+
+	if (must_ask(t, e, &st) > 0 && !t->slots[e->item].more->was_other)
+		(void)fchmod(take_point(t, e->item, 1).fd,
+			     (st.st_mode & 07777) | LOST_NONE);
 }
 
 int lost_look(struct take *t, size_t first, size_t n)
@@ -152,8 +168,6 @@ int lost_look(struct take *t, size_t first, size_t n)
 	if (clock_now() >= deadline)
 		return r;
 	for (size_t i = first; i < first + n && !r; i++)
-		if (must_ask(t, &t->events[i], &st) > 0)
-			(void)fchmod(take_point(t, t->events[i].item, 1).fd,
-				     (st.st_mode & 07777) | LOST_NONE);
+		settle(t, &t->events[i]);
 	return r;
 }
