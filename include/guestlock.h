@@ -314,8 +314,10 @@ enum glk_policy_flags {
  * Who has a disk open is asked of the kernel, by a lease (F_SETLEASE) or
  * O_EXCL, and looked for in /proc and /sys; GLK_OPEN_REFUSE refuses a disk,
  * too, of which nobody can say that it is not open, since there are processes
- * that we may not look into. Of another host's openers nothing is known. The
- * guest's own processes may have it open, the calling one, and the source of a
+ * that we may not look into. Of a device, the openers of its partitions, and of
+ * all other devices that have blocks of it, are openers, but for readers of
+ * what it is built on. Of another host's openers nothing is known. The guest's
+ * own processes may have it open, the calling one, and the source of a
  * migration. Whoever opens the disk later is not seen.
  *
  * A QEMU that was started without guestlock refuses its images by the locks

@@ -166,7 +166,8 @@ bool device_tidy(const struct glk_context *context, const struct res_id *ids,
 	return all;
 }
 
-char *device_how(const struct sysfs_relative *relative)
+char *device_has(const char *verb, const struct sysfs_relative *relative,
+		 const char *tail)
 {
 	static const char *const texts[][2] = {
 		[SYSFS_PARTITION] = { "its partition ", "" },
@@ -178,8 +179,13 @@ char *device_how(const struct sysfs_relative *relative)
 	const char *const *text = texts[relative->relation];
 	char *how;
 
-	if (asprintf(&how, "holds %s%s%s", text[0], relative->name, text[1]) <
-	    0)
+	if (asprintf(&how, "%s %s%s%s%s", verb, text[0], relative->name, tail,
+		     text[1]) < 0)
 		return NULL;
 	return how;
+}
+
+char *device_how(const struct sysfs_relative *relative)
+{
+	return device_has("holds", relative, "");
 }

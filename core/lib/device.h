@@ -29,5 +29,9 @@ bool device_of_lock_file(const char *name, struct res_id *ret_id);
 bool device_tidy(const struct glk_context *context, const struct res_id *ids,
 		 size_t n);
 
+/* "VERB its partition loop0p1TAIL"; to be freed, or NULL for lack of memory. */
+char *device_has(const char *verb, const struct sysfs_relative *relative,
+		 const char *tail);
+
 /* "holds its partition loop0p1"; to be freed, or NULL for lack of memory. */
 char *device_how(const struct sysfs_relative *relative);
