@@ -233,7 +233,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	if (!r)
 		r = lock_dir_holders(context, &asks[0]);
 	if (!r && !context->holders.n)
-		r = qemu_holders(context, &asks[0], add_holder, context);
+		r = qemu_holders(context, &asks[0], context->deadline,
+				 add_holder, context);
 	if (!r)
 		r = ask_relatives(context, path, where.id);
 	where_close(context, asks[0].fd, where.kind.remote);
