@@ -38,16 +38,16 @@ static unsigned looks;
 
 /* The linker sends the library's look_discover() here (--wrap), so that it can
    be counted how often the host is searched. */
-int __real_look_discover(struct glk_context *of, const struct uuid *uuid,
+int __real_look_discover(const struct uuid *uuid, uint64_t deadline,
 			 struct capsule_entry **ret_entries, size_t *ret_n);
-int __wrap_look_discover(struct glk_context *of, const struct uuid *uuid,
+int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
 			 struct capsule_entry **ret_entries, size_t *ret_n);
 
-int __wrap_look_discover(struct glk_context *of, const struct uuid *uuid,
+int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
 			 struct capsule_entry **ret_entries, size_t *ret_n)
 {
 	looks++;
-	return __real_look_discover(of, uuid, ret_entries, ret_n);
+	return __real_look_discover(uuid, deadline, ret_entries, ret_n);
 }
 
 /* A guest, a loop device, and a host lock directory that is not there yet. */
