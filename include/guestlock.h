@@ -743,6 +743,8 @@ int glk_disk_scope(struct glk_context *context, const char *path,
  * @upper:	of a file of an overlay: the file of the upper layer that it is;
  *		NULL if it has not been copied up, or cannot be seen from here
  * @lower:	likewise the first of its files in the lower layers
+ * @type:	enum glk_lease_type of a lease on it
+ * @dev, @ino:	what the lease would be of, as in struct glk_lease_info
  * @reserved:	zero
  *
  * A lock on the file of a layer is not a lock on the overlay's file, and the
@@ -752,6 +754,8 @@ struct glk_disk_reach {
 	int scope;
 	const char *fs, *mount, *option;
 	const char *upper, *lower;
+	int type;
+	uint64_t dev, ino;
 	uint64_t reserved[4];
 };
 

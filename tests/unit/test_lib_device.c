@@ -134,6 +134,7 @@ static const struct glk_conflict *only_conflict(void)
 static void a_device_is_locked_by_its_node_and_its_file(void **state)
 {
 	const struct glk_lease_info *lease;
+	const struct glk_disk_reach *reach;
 	struct stat st;
 
 	(void)state;
@@ -148,6 +149,9 @@ static void a_device_is_locked_by_its_node_and_its_file(void **state)
 	assert_true(lease->dev == st.st_rdev);
 	assert_true(lease->ino == diskseq(loop));
 	assert_string_equal(lease->path, disk);
+	assert_int_equal(glk_disk_reach(context, disk, &reach), 0);
+	assert_int_equal(reach->type, lease->type);
+	assert_true(reach->dev == lease->dev && reach->ino == lease->ino);
 	assert_int_equal(stat(host_dir(), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0755);
 }
