@@ -200,6 +200,14 @@ struct glk_disk {
 	unsigned flags; /* enum glk_disk_flags */
 };
 
+/* What the kernel says of a lease's lock. It cannot tell on FUSE, if the server
+   keeps the locks, unless nobody at all has the lock. Since: 0.1 */
+enum glk_held {
+	GLK_HELD_UNKNOWN = -1, /* it may be held, and nobody can verify it */
+	GLK_HELD_NO = 0,
+	GLK_HELD_YES = 1,
+};
+
 /* Since: 0.1 */
 struct glk_lease_info {
 	const char *path; /* where the locked file is now, if that can be known,
@@ -207,8 +215,7 @@ struct glk_lease_info {
 	int type;	  /* enum glk_lease_type */
 	int mode;	  /* enum glk_lease_mode */
 	int scope;	  /* enum glk_scope */
-	int held;	  /* 1 if the kernel says that the lock is held; it
-			     cannot on FUSE, if the server keeps the locks */
+	int held;	  /* enum glk_held */
 	int role;	  /* enum glk_role */
 	int same_file;	  /* 1 if the path still names the locked file */
 	uint64_t dev, ino; /* of the file; of a block device its number, as

@@ -72,6 +72,7 @@ struct capsule_lease {
 	int fds[CAPSULE_POINTS_MAX]; /* duplicates, owned by the contents */
 	uint8_t n_fds;
 	bool held;	/* every descriptor holds its file, in `mode` */
+	bool unknown;	/* not held, but that is only since nobody can tell */
 	enum role role; /* the least that any of its descriptors has, but for
 			   those that have none: `held` says so */
 	enum role roles[CAPSULE_POINTS_MAX];	 /* of each */

@@ -224,8 +224,8 @@ static int release_meant(struct glk_guest *guest,
 					    r == -ETIME ? TEXT_TOO_SLOW
 							: strerror(-r));
 		/* A side of a hand-over may have let go of byte 0 alone. */
-		*released += lease->held || lease->role;
-		lease->held = false;
+		*released += lease->held || lease->role || lease->unknown;
+		lease->held = lease->unknown = false;
 		lease->role = ROLE_NONE;
 	}
 	return 0;

@@ -64,7 +64,9 @@ static void a_dead_server_is_not_waited_for(void **state)
 	assert_int_equal(managed_register(m, link, 0), 0);
 	assert_int_equal(managed_register(m, other, 0), 0);
 	slowfs_knobs(fs)->hang_stat = slowfs_knobs(fs)->hang_open = true;
-	glk_manager_child(m, &child);
+	assert_int_equal(glk_manager_child(m, &child), 0);
+	assert_int_equal(child, pid);
+	assert_int_equal(managed_drift(m, GLK_DRIFT_LOST, NULL), 0);
 	assert_int_equal(managed_drift(m, GLK_DRIFT_MISSING, link), 0);
 	assert_int_equal(managed_drift(m, GLK_DRIFT_MISSING, other), 1);
 	assert_int_equal(slowfs_knobs(fs)->waiting, 0);
