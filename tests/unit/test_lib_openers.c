@@ -375,8 +375,9 @@ static void what_the_kernel_has_claimed_is_open(void **state)
 	close(fd);
 }
 
-static void assert_opened(const struct glk_conflict *c, const char *path,
-			  const struct opener *o, const char *format, ...)
+static void _printf_(4, 5)
+	assert_opened(const struct glk_conflict *c, const char *path,
+		      const struct opener *o, const char *format, ...)
 {
 	char how[128];
 	va_list args;
