@@ -38,9 +38,10 @@
  * MAJOR:MINOR-DISKSEQ, in the host lock directory: /run/guestlock unless built
  * otherwise, or $GUESTLOCK_HOST_DIR. All processes of a host must share it: a
  * container that locks devices needs it mounted. Root makes it when it is not
- * there; a lock file belongs to whom the node belongs to. If the directory is
- * deleted, leases on devices are found in their guests. The node is locked as
- * well, for virtlockd.
+ * there; a lock file belongs to whom the node belongs to, and stays when it is
+ * released, until another device has the number. If the directory is deleted,
+ * leases on devices are found in their guests. The node is locked as well, for
+ * virtlockd.
  *
  * A disk and its partitions, and devices that are built on each other, such as
  * a logical volume on its disk, have the same blocks, and exclude each other as
@@ -201,6 +202,14 @@ struct glk_disk {
 	unsigned flags; /* enum glk_disk_flags */
 };
 
+/* What the kernel says of a lease's lock. It cannot tell on FUSE, if the server
+   keeps the locks, unless nobody at all has the lock. Since: 0.1 */
+enum glk_held {
+	GLK_HELD_UNKNOWN = -1, /* it may be held, and nobody can verify it */
+	GLK_HELD_NO = 0,
+	GLK_HELD_YES = 1,
+};
+
 /* Since: 0.1 */
 struct glk_lease_info {
 	const char *path; /* where the locked file is now, if that can be known,
@@ -208,8 +217,7 @@ struct glk_lease_info {
 	int type;	  /* enum glk_lease_type */
 	int mode;	  /* enum glk_lease_mode */
 	int scope;	  /* enum glk_scope */
-	int held;	  /* 1 if the kernel says that the lock is held; it
-			     cannot on FUSE, if the server keeps the locks */
+	int held;	  /* enum glk_held */
 	int role;	  /* enum glk_role */
 	int same_file;	  /* 1 if the path still names the locked file */
 	uint64_t dev, ino; /* of the file; of a block device its number, as
@@ -315,8 +323,10 @@ enum glk_policy_flags {
  * Who has a disk open is asked of the kernel, by a lease (F_SETLEASE) or
  * O_EXCL, and looked for in /proc and /sys; GLK_OPEN_REFUSE refuses a disk,
  * too, of which nobody can say that it is not open, since there are processes
- * that we may not look into. Of another host's openers nothing is known. The
- * guest's own processes may have it open, the calling one, and the source of a
+ * that we may not look into. Of a device, the openers of its partitions, and of
+ * all other devices that have blocks of it, are openers, but for readers of
+ * what it is built on. Of another host's openers nothing is known. The guest's
+ * own processes may have it open, the calling one, and the source of a
  * migration. Whoever opens the disk later is not seen.
  *
  * A QEMU that was started without guestlock refuses its images by the locks
@@ -744,6 +754,8 @@ int glk_disk_scope(struct glk_context *context, const char *path,
  * @lower:	likewise the first of its files in the lower layers
  * @twin:	of NFS: where this host has mounted the same once more, without
  *		binding it; or NULL
+ * @type:	enum glk_lease_type of a lease on it
+ * @dev, @ino:	what the lease would be of, as in struct glk_lease_info
  * @reserved:	zero
  *
  * A lock on the file of a layer is not a lock on the overlay's file, and the
@@ -754,7 +766,9 @@ struct glk_disk_reach {
 	int scope;
 	const char *fs, *mount, *option;
 	const char *upper, *lower, *twin;
-	uint64_t reserved[3];
+	int type;
+	uint64_t dev, ino;
+	uint64_t reserved[4];
 };
 
 /**

@@ -72,6 +72,7 @@ struct capsule_lease {
 	int fds[CAPSULE_POINTS_MAX]; /* duplicates, owned by the contents */
 	uint8_t n_fds;
 	bool held;	/* every descriptor holds its file, in `mode` */
+	bool unknown;	/* not held, but that is only since nobody can tell */
 	enum role role; /* the least that any of its descriptors has, but for
 			   those that have none: `held` says so */
 	enum role roles[CAPSULE_POINTS_MAX];	 /* of each */
@@ -105,6 +106,7 @@ struct capsule_entry {
 	uint32_t ino, peer_ino;
 	uid_t uid;    /* owner of the socket; -1 if the kernel cannot say */
 	bool nowhere; /* capsule_locate() has found nobody who has it open */
+	bool missed;  /* nor this time, but it was no thorough search */
 };
 
 /* The process that holds an adopted capsule. */
@@ -264,10 +266,13 @@ int capsule_discover(const struct uuid *uuid,
  * capsule_locate() - put right the hints of those that have moved
  *
  * With one walk over /proc, however many they are: for whoever is going to
- * adopt all of them. Without it capsule_adopt() walks once for each.
+ * adopt all of them. Without it capsule_adopt() walks once for each. What one
+ * walk has not found is looked for again, but not for long: it may be in no
+ * process that we can see, and the others shall not have to wait for it. So it
+ * is .nowhere, or .missed if there was no time to be sure.
  *
- * Return: 0, -ETIME (those that were not found by then keep their hints),
- * -ENOMEM, or another negative errno.
+ * Return: 0, -ETIME (not even one walk was ended; those that were not found by
+ * then keep their hints, and are missed), -ENOMEM, or another negative errno.
  */
 int capsule_locate(struct capsule_entry *entries, size_t n, uint64_t deadline);
 

@@ -28,6 +28,7 @@ static int take_lease(struct stock_item *item, struct capsule_lease *lease)
 	*lease = (struct capsule_lease){
 		.n_fds = record->n_fds,
 		.held = item->truth == STOCK_HELD,
+		.unknown = item->unknown,
 		.role = item->role,
 		.same_id = item->same_id,
 		.type = record->type,

@@ -16,6 +16,9 @@
  * (No care helps against a file of a FUSE server that the guest runs itself:
  * it can stall close(2) of the descriptor, so whoever received one.)
  *
+ * Where a server keeps the locks, the kernel may not be able to tell. Whether
+ * such a lease is held is unknown, and it counts as neither.
+ *
  * "Dead" is what compaction may drop, so it must be certain. The bytes of a
  * hand-over, a lock in another mode, and an answer that could not be had keep a
  * record alive without its being held.
@@ -82,14 +85,16 @@ static enum role role_of(int fd, enum res_mode mode, short owner,
 }
 
 static enum stock_truth truth_of(int fd, enum res_mode mode,
-				 struct truth_fs *fs, enum role *ret_role)
+				 struct truth_fs *fs, enum role *ret_role,
+				 bool *ret_unknown)
 {
 	short owner;
 	int r = truth_held_on(fs, fd, LOCK_BYTE_OWNER, &owner);
 
 	*ret_role = ROLE_NONE;
+	*ret_unknown = r < 0 && !is_mere_path(fd);
 	if (r < 0)
-		return is_mere_path(fd) ? STOCK_DEAD : STOCK_ALIVE;
+		return *ret_unknown ? STOCK_ALIVE : STOCK_DEAD;
 	*ret_role = role_of(fd, mode, owner, fs);
 	if (role_holds(*ret_role))
 		return STOCK_HELD;
@@ -111,12 +116,13 @@ static enum role lesser(enum role a, enum role b)
 /* Return: false if a descriptor can bear no lock. */
 static bool judge_item(struct stock_item *item, struct truth_fs *fs)
 {
-	unsigned n_held = 0, n_dead = 0;
+	unsigned n_held = 0, n_dead = 0, n_unknown = 0;
 
 	item->role = ROLE_NONE;
 	for (unsigned i = 0; i < item->record.n_fds; i++) {
 		enum stock_truth truth;
 		uint64_t rdev;
+		bool unknown;
 
 		if (!get_file(item->fds[i], &item->files[i], &rdev, fs))
 			return false;
@@ -124,16 +130,18 @@ static bool judge_item(struct stock_item *item, struct truth_fs *fs)
 			item->id = rdev ? device_id(item->fds[0], rdev)
 					: item->files[0];
 		truth = truth_of(item->fds[i], item->record.mode, fs,
-				 &item->roles[i]);
+				 &item->roles[i], &unknown);
 		item->role = lesser(item->role, item->roles[i]);
 		n_held += truth == STOCK_HELD;
 		n_dead += truth == STOCK_DEAD;
+		n_unknown += unknown;
 	}
 	item->truth = STOCK_ALIVE;
 	if (n_held == item->record.n_fds)
 		item->truth = STOCK_HELD;
 	else if (n_dead == item->record.n_fds)
 		item->truth = STOCK_DEAD;
+	item->unknown = n_unknown && n_held + n_unknown == item->record.n_fds;
 	item->released = item->truth == STOCK_DEAD &&
 			 holds(item->fds[0], LOCK_BYTE_RELEASED, fs);
 	item->same_id = res_id_equal(item->id, item->record.id);

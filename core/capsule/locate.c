@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/capsule/capsule.h"
 
+#include "core/base/clock.h"
 #include "core/base/util.h"
 #include "core/capsule/proc.h"
 #include "core/capsule/reader.h"
@@ -19,10 +20,13 @@
  * older; and anybody rather than ourselves. A process that is seen may be gone
  * at the next moment, or be another one: capsule_adopt() pins it and looks
  * again. One that moves while we walk may be missed, so those that were not
- * found are looked for a few times.
+ * found are looked for a few times. But a guest can hide its capsule, in the
+ * queue of another socket, and on a busy host a walk takes seconds; so the
+ * further walks have a time of their own.
  */
 
 #define ROUNDS 3
+#define AGAIN_MS 200 /* for all further walks; one takes 10 to 100 */
 
 struct missing {
 	struct capsule_entry *entry;
@@ -98,14 +102,18 @@ static int search(struct locating *l, uint64_t deadline)
 
 static int search_all(struct locating *l, uint64_t deadline)
 {
-	int r = 0;
+	int r = 0, first;
 
 	qsort(l->missing, l->n, sizeof(*l->missing), compare_missing);
-	for (unsigned i = 0; i < ROUNDS && l->n && !r; i++)
+	first = l->n ? search(l, deadline) : 0;
+	deadline = MIN(deadline, deadline_in_ms(AGAIN_MS));
+	for (unsigned i = 1; i < ROUNDS && l->n && !first && !r; i++)
 		r = search(l, deadline);
-	for (size_t i = 0; i < l->n && !r; i++)
-		l->missing[i].entry->nowhere = true;
-	return r;
+	for (size_t i = 0; i < l->n; i++) {
+		l->missing[i].entry->nowhere = !first && !r;
+		l->missing[i].entry->missed = first || r;
+	}
+	return first || r == -ETIME ? first : r;
 }
 
 int capsule_locate(struct capsule_entry *entries, size_t n, uint64_t deadline)
@@ -118,7 +126,7 @@ int capsule_locate(struct capsule_entry *entries, size_t n, uint64_t deadline)
 	if (!l.missing || !l.inos)
 		r = -ENOMEM;
 	for (size_t i = 0; i < n && !r; i++) {
-		entries[i].nowhere = false;
+		entries[i].nowhere = entries[i].missed = false;
 		if (!capsule_is_at_hint(&entries[i]))
 			l.missing[l.n++] =
 				(struct missing){ &entries[i], UINT64_MAX };

@@ -37,6 +37,7 @@ struct stock_item {
 	int *fds;	      /* ditto; -1 where somebody took one */
 	size_t outer;
 	enum stock_truth truth;
+	bool unknown;	/* alive, and for all that can be known it is held */
 	enum role role; /* as in capsule_lease; so are the next two */
 	enum role roles[CAPSULE_POINTS_MAX];
 	struct res_id files[CAPSULE_POINTS_MAX];

@@ -108,6 +108,9 @@ void cli_put_holder(FILE *f, const struct glk_conflict *conflict);
    that a migration has in hand. */
 bool cli_is_lost(const struct glk_lease_info *lease);
 
+/* Nobody can tell whether its lock is held. */
+bool cli_is_unknown(const struct glk_lease_info *lease);
+
 /* The role's name if it is worth saying, as "left" is; else NULL. */
 const char *cli_role(const struct glk_lease_info *lease);
 

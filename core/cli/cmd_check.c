@@ -10,8 +10,10 @@
  * is true now. Drift is where they differ: "lost", the kernel says that the
  * lock is gone; "replaced", the path leads to another file than the locked one;
  * "unlinked", the name of a lock file is gone, so it excludes nobody any more;
- * "garbled", records that make no sense; "unreadable", the capsule does not
- * tell. An unreadable guest may be well or not, so it does not pass.
+ * "unverifiable", the kernel cannot tell whether the lock is there, since a
+ * server keeps it; "garbled", records that make no sense; "unreadable", the
+ * capsule does not tell. An unreadable guest may be well or not, so it does not
+ * pass, nor does a lease that cannot be verified.
  *
  * A lease that a migration has in hand is no drift, whatever it does not hold
  * meanwhile: its role is said, and that is all.
@@ -26,13 +28,20 @@ struct lists {
 	json_t *drift, *handover;
 };
 
+static const char unverifiable[] = "unverifiable";
+static const char why_unverifiable[] =
+	"the server of its file system keeps the locks, and the kernel cannot "
+	"tell whose they are";
+
 static const char *problem_of(const struct glk_lease_info *lease)
 {
 	if (cli_is_lost(lease))
 		return "lost";
 	if (!lease->same_file)
 		return "replaced";
-	return lease->unlinked ? "unlinked" : NULL;
+	if (lease->unlinked)
+		return "unlinked";
+	return cli_is_unknown(lease) ? unverifiable : NULL;
 }
 
 static void say(const struct glk_guest_info *g,
@@ -43,7 +52,10 @@ static void say(const struct glk_guest_info *g,
 		fputs(": ", stdout);
 		text_put(stdout, lease->path, 0);
 	}
-	printf(": %s\n", word);
+	printf(": %s", word);
+	if (word == unverifiable)
+		printf(" (%s)", why_unverifiable);
+	putchar('\n');
 }
 
 /* {"path","mode",KEY: WORD} Return: 0 or -1. */
@@ -60,6 +72,9 @@ static int list(json_t *array, const struct glk_lease_info *lease,
 						 lease_mode_name(lease->mode)));
 	}
 	e |= json_object_set_new(o, key, json_string(word));
+	if (word == unverifiable)
+		e |= json_object_set_new(o, "why",
+					 json_string(why_unverifiable));
 	return e | json_array_append_new(array, o);
 }
 
@@ -209,7 +224,7 @@ const struct verb verb_check = {
 	.summary = "Check that every recorded lease is really held",
 	.details =
 		"GUEST is a uuid, a name or a pid. The exit code is 0 if all "
-		"is well, and 1 if a lock\nis lost, a disk was replaced "
-		"under it, or records cannot be read.",
+		"is well, and 1 if a lock\nis lost or cannot be verified, a "
+		"disk was replaced under it, or records cannot be\nread.",
 	.run = run,
 };

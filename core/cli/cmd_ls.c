@@ -5,16 +5,25 @@
 
 #include <string.h>
 
-/* "3", "3 (1 lost)" or "3 (2 incoming)", whichever matters most. */
+static const char *held_text(const struct glk_lease_info *lease)
+{
+	if (cli_is_unknown(lease))
+		return "?";
+	return lease->held ? "yes" : "no";
+}
+
+/* "3", "3 (1 lost)", "3 (1 unverifiable)" or "3 (2 incoming)", whichever
+   matters most. */
 static void put_state(const struct glk_guest_info *g, char *buf, size_t size)
 {
 	const char *word = NULL;
-	size_t lost = 0, moving = 0;
+	size_t lost = 0, unknown = 0, moving = 0;
 
 	for (size_t i = 0; i < g->n_leases; i++) {
 		const char *role = cli_role(&g->leases[i]);
 
 		lost += cli_is_lost(&g->leases[i]);
+		unknown += cli_is_unknown(&g->leases[i]);
 		moving += !!role;
 		word = role ? role : word;
 	}
@@ -22,6 +31,9 @@ static void put_state(const struct glk_guest_info *g, char *buf, size_t size)
 		snprintf(buf, size, "?");
 	else if (lost)
 		snprintf(buf, size, "%zu (%zu lost)", g->n_leases, lost);
+	else if (unknown)
+		snprintf(buf, size, "%zu (%zu unverifiable)", g->n_leases,
+			 unknown);
 	else if (word)
 		snprintf(buf, size, "%zu (%zu %s)", g->n_leases, moving, word);
 	else
@@ -66,7 +78,7 @@ static void print_guest(const struct glk_guest_info *g)
 		const char *role = cli_role(l);
 
 		printf("%-9s  %-7s  %-4s  %-20s  ", lease_mode_name(l->mode),
-		       lease_scope_name(l->scope), l->held ? "yes" : "no",
+		       lease_scope_name(l->scope), held_text(l),
 		       text_time(l->since, TEXT_SECONDS, at));
 		text_put(stdout, l->path, 0);
 		if (role)

@@ -137,7 +137,10 @@ json_t *json_lease(const struct glk_lease_info *lease)
 				 json_string(lease_mode_name(lease->mode)));
 	e |= json_object_set_new(o, "scope",
 				 json_string(lease_scope_name(lease->scope)));
-	e |= json_object_set_new(o, "held", json_boolean(lease->held));
+	e |= json_object_set_new(o, "held",
+				 lease->held == GLK_HELD_UNKNOWN
+					 ? json_null()
+					 : json_boolean(lease->held));
 	e |= json_object_set_new(o, "same_file",
 				 json_boolean(lease->same_file));
 	e |= json_object_set_new(o, "since", json_time(lease->since));

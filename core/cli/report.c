@@ -227,8 +227,15 @@ void cli_note_denied(const struct cli *cli, size_t denied)
 	cli_note(cli, NULL, text);
 }
 
+bool cli_is_unknown(const struct glk_lease_info *lease)
+{
+	return lease->held == GLK_HELD_UNKNOWN;
+}
+
 bool cli_is_lost(const struct glk_lease_info *lease)
 {
+	if (cli_is_unknown(lease))
+		return false;
 	switch (lease->role) {
 	case GLK_ROLE_NONE:
 		return true;
@@ -242,7 +249,8 @@ bool cli_is_lost(const struct glk_lease_info *lease)
 
 const char *cli_role(const struct glk_lease_info *lease)
 {
-	if (cli_is_lost(lease) || lease->role == GLK_ROLE_OWNER)
+	if (cli_is_lost(lease) || cli_is_unknown(lease) ||
+	    lease->role == GLK_ROLE_OWNER)
 		return NULL;
 	return lease_role_name(lease->role);
 }

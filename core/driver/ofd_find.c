@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /*
  * To find a guest that somebody else has started: the supervisor, by our tag,
@@ -27,29 +26,37 @@ static const struct glk_lease_info *find_by_path(
 
 /* A device may be found by another of its nodes. */
 static bool is_lease_of(const struct glk_lease_info *lease,
-			const struct stat *st)
+			const struct glk_disk_reach *disk)
 {
-	if (lease->type == GLK_LEASE_BLOCK)
-		return S_ISBLK(st->st_mode) && lease->dev == st->st_rdev;
-	return lease->dev == st->st_dev && lease->ino == st->st_ino;
+	bool is_device = lease->type == GLK_LEASE_BLOCK;
+
+	return is_device == (disk->type == GLK_LEASE_BLOCK) &&
+	       lease->dev == disk->dev &&
+	       (is_device || lease->ino == disk->ino);
 }
 
-/* By name first: a file on a server that is dead would let us wait for it. Then
-   by file, which may have other names. */
-static const struct glk_lease_info *find_lease(
-	const struct glk_guest_info *info, const struct glk_resource *resource)
+/*
+ * By name first, for which nobody is asked. Then by file, which may have other
+ * names; one on a server that is dead costs the time limit.
+ *
+ * Return: whether there is one, or negative errno if that cannot be told.
+ */
+static int find_lease(const struct ofd *ofd, const struct glk_guest_info *info,
+		      const struct glk_resource *resource,
+		      const struct glk_lease_info **ret_lease)
 {
 	const struct glk_lease_info *lease = find_by_path(info, resource->path);
-	struct stat st = {};
+	const struct glk_disk_reach *disk = NULL;
+	int r = 0;
 
-	if (lease || stat(resource->path, &st))
-		return lease;
-	for (size_t i = 0; i < info->n_leases; i++) {
-		lease = &info->leases[i];
-		if (is_lease_of(lease, &st))
-			return lease;
-	}
-	return NULL;
+	if (!lease)
+		r = glk_disk_reach(ofd->context, resource->path, &disk);
+	for (size_t i = 0; disk && !lease && i < info->n_leases; i++)
+		if (is_lease_of(&info->leases[i], disk))
+			lease = &info->leases[i];
+	if (lease)
+		*ret_lease = lease;
+	return r == -ETIME || r == -ECANCELED || r == -ENOMEM ? r : !!lease;
 }
 
 static bool is_lost(const struct glk_lease_info *lease)
@@ -68,16 +75,20 @@ static bool is_skipped(const struct ofd *ofd,
 	       resource->flags & GLK_DISK_READONLY;
 }
 
-static bool has_all(const struct ofd *ofd, const struct glk_guest_info *info,
-		    const struct glk_resource *resources, size_t n)
+/* Return: whether it has, or negative errno. */
+static int has_all(const struct ofd *ofd, const struct glk_guest_info *info,
+		   const struct glk_resource *resources, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct glk_lease_info *lease;
+		int r;
 
 		if (is_skipped(ofd, &resources[i]))
 			continue;
-		lease = find_lease(info, &resources[i]);
-		if (!lease || is_lost(lease))
+		r = find_lease(ofd, info, &resources[i], &lease);
+		if (r <= 0)
+			return r;
+		if (is_lost(lease))
 			return false;
 	}
 	return true;
@@ -107,8 +118,9 @@ int ofd_supervised(void *state, const struct glk_resource *resources, size_t n,
 	r = glk_guest_info(ofd->guest, &info);
 	if (r)
 		return r;
-	if (!has_all(ofd, info, resources, n))
-		return -EAGAIN;
+	r = has_all(ofd, info, resources, n);
+	if (r <= 0)
+		return r ? r : -EAGAIN;
 	*ret_pid = info->pid;
 	ofd->list = fd_close(ofd->list);
 	return 0;
@@ -178,18 +190,23 @@ static int look_at_leases(const struct glk_guest_info *info,
 	return r ? r : lost;
 }
 
+/* Return: 0, or negative errno, with a message but for -ENOMEM. */
 static int look_for_expected(const struct ofd *ofd,
 			     const struct glk_guest_info *info,
 			     struct glk_driver_finding *finding)
 {
+	const struct glk_lease_info *lease;
 	int r = 0;
 
-	for (size_t i = 0; i < finding->n_expected && !r; i++)
-		if (!is_skipped(ofd, &finding->expected[i]) &&
-		    !find_lease(info, &finding->expected[i]))
+	for (size_t i = 0; i < finding->n_expected && r >= 0; i++) {
+		if (is_skipped(ofd, &finding->expected[i]))
+			continue;
+		r = find_lease(ofd, info, &finding->expected[i], &lease);
+		if (!r)
 			r = finding->drift(finding, GLK_DRIFT_MISSING,
 					   finding->expected[i].path);
-	return r;
+	}
+	return MIN(r, 0);
 }
 
 int ofd_attach(void *state, struct glk_driver_finding *finding)
@@ -209,7 +226,7 @@ int ofd_attach(void *state, struct glk_driver_finding *finding)
 	lost = look_at_leases(info, finding);
 	r = lost < 0 ? lost : look_for_expected(ofd, info, finding);
 	if (r)
-		return ofd_no_memory(ofd);
+		return r == -ENOMEM ? ofd_no_memory(ofd) : r;
 	if (lost)
 		return glk_context_explain(
 			ofd->context, -ENOLCK,

@@ -90,11 +90,12 @@ static int search(struct glk_context *context, const struct selector *sel,
 {
 	struct capsule_adopt_config config = {};
 	_cleanup_(freep) struct capsule_entry *entries = NULL;
+	uint64_t missed = 0;
 	size_t n = 0;
 	int r;
 
-	r = look_discover(context, sel->is_uuid ? &sel->uuid : NULL, &entries,
-			  &n);
+	r = look_discover(sel->is_uuid ? &sel->uuid : NULL, context->deadline,
+			  &entries, &n);
 	if (r)
 		return r;
 	freep(&c->v);
@@ -107,10 +108,12 @@ static int search(struct glk_context *context, const struct selector *sel,
 
 		if (sel->tag && entries[i].nonce != sel->tag)
 			continue;
-		if (i && look_is_late(context))
+		if (i && !entries[i].missed && look_is_late(context))
 			return -ETIME;
 		config.deadline =
-			n == 1 ? context->deadline : look_deadline(context);
+			n == 1 ? context->deadline
+			       : look_deadline_of(context, &entries[i],
+						  &missed);
 		e = capsule_adopt(&entries[i], &config, &capsule);
 		if (!e && fits(sel, capsule, by_pid))
 			c->v[c->n++].capsule = TAKE_PTR(capsule);

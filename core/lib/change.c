@@ -4,6 +4,7 @@
 #include "core/lib/lease_file.h"
 #include "core/lib/lib.h"
 #include "core/lib/lock_dir.h"
+#include "core/lib/sysfs.h"
 
 #include "core/base/util.h"
 #include "core/lib/where.h"
@@ -169,13 +170,22 @@ static int unlock(struct glk_context *context, struct capsule_lease *lease)
 					  : capsule_unlock(lease);
 }
 
+/* Is the device still there, and the same? */
+static bool is_current(const struct glk_context *context, struct res_id id)
+{
+	return sysfs_diskseq(context->sysfs, res_id_rdev(id)) == id.ino;
+}
+
 /* Its name is made of what the kernel says of the device, and goes only if one
-   of the lease's own descriptors is that file. */
+   of the lease's own descriptors is that file, and no lease follows. */
 static void remove_device_file(struct glk_context *context,
 			       const struct capsule_lease *lease)
 {
-	_cleanup_(freep) char *path = device_lock_path(context, lease->id);
+	_cleanup_(freep) char *path = NULL;
 
+	if (is_current(context, lease->id))
+		return;
+	path = device_lock_path(context, lease->id);
 	for (unsigned i = 1; path && i < lease->n_fds; i++)
 		if (!is_remote(context, lease, i) &&
 		    lease_file_remove(lease->fds[i], path))
@@ -214,8 +224,8 @@ static int release_meant(struct glk_guest *guest,
 					    r == -ETIME ? TEXT_TOO_SLOW
 							: strerror(-r));
 		/* A side of a hand-over may have let go of byte 0 alone. */
-		*released += lease->held || lease->role;
-		lease->held = false;
+		*released += lease->held || lease->role || lease->unknown;
+		lease->held = lease->unknown = false;
 		lease->role = ROLE_NONE;
 	}
 	return 0;

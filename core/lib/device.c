@@ -20,15 +20,20 @@
  * MAJOR:MINOR-DISKSEQ. The node is locked as well, for virtlockd looks there
  * alone.
  *
- * The files are made and removed as lease files are (lease_file.c). Those that
- * a dead guest leaves behind are harmless, and taken again like any other, as
- * long as the device is there; when its number is used again, whoever locks the
- * new device removes the old one's file. So at most one stays for each number.
- * One that is locked tells of a lease on the device as it was (relatives.c).
+ * A file stays when its lease is released, since with it would go what is known
+ * of leases that were lost (lost.c): the next one to lock the device would have
+ * to search the host for them. What is removed is removed as lease files are
+ * (lease_file.c), and by others than its holder only where nobody can have it
+ * locked: a file of which the device is gone, by whoever releases it; and when
+ * the number is used again, by whoever makes the new device's file, the old
+ * one's. So at most one stays for each number. One that is locked tells of a
+ * lease on the device as it was (relatives.c). Until all others of its number
+ * are gone, a file is not marked (lost.c), and whoever locks it looks for them.
  *
  * A lock file belongs to whom the node belongs to, as far as that may read and
  * write it: who may open the device may lock it. Who may not, could stop others
- * from using it with a mere lock.
+ * from using it with a mere lock. It stays longer than a node has one owner, so
+ * whoever locks it and may do so sets that right.
  */
 
 #define LOCK_MODES 0660U
@@ -67,24 +72,24 @@ void device_make_dir(const struct glk_context *context)
 		(void)chmod(context->host_dir, 0755); /* whatever the umask */
 }
 
-/* Is it as the engine makes files, whatever the umask? Then nobody has done
-   this yet. */
 void device_hand_over(int lock_fd, int device_fd)
 {
 	struct stat file, node;
 	mode_t mode;
+	bool owned;
 
 	if (fstat(lock_fd, &file) || fstat(device_fd, &node))
 		return;
-	mode = node.st_mode & LOCK_MODES;
-	if (file.st_uid != geteuid() || file.st_mode & 07777 & ~0600U)
+	owned = file.st_uid == node.st_uid && file.st_gid == node.st_gid;
+	mode = (node.st_mode & LOCK_MODES) | S_IRUSR | S_IWUSR;
+	if (owned && (file.st_mode & 0777) == mode)
 		return;
-	if (file.st_uid == node.st_uid && file.st_gid == node.st_gid &&
-	    file.st_mode == (S_IFREG | 0600) && mode == 0600)
+	/* In a directory of many users it may be somebody's other file. */
+	if (file.st_size || file.st_nlink != 1)
 		return;
-	if (fchown(lock_fd, node.st_uid, node.st_gid))
+	if (!owned && fchown(lock_fd, node.st_uid, node.st_gid))
 		return;
-	(void)fchmod(lock_fd, mode | S_IRUSR | S_IWUSR);
+	(void)fchmod(lock_fd, mode | (file.st_mode & S_ISVTX));
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -108,6 +113,17 @@ bool device_of_lock_file(const char *name, struct res_id *ret_id)
 	return true;
 }
 
+/* Neither has anybody the bytes of a hand-over, who waits for the owner's. */
+static bool lock_handover(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK,
+			      .l_whence = SEEK_SET,
+			      .l_start = LOCK_HANDOVER_START,
+			      .l_len = LOCK_HANDOVER_LEN };
+
+	return !fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 /* Return: false if it is there still, for all that is known. */
 static bool remove_stale(const struct glk_context *context, const char *name)
 {
@@ -119,7 +135,9 @@ static bool remove_stale(const struct glk_context *context, const char *name)
 		return false;
 	}
 	fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? errno == ENOENT : lease_file_remove(fd, path);
+	if (fd < 0)
+		return errno == ENOENT;
+	return lock_handover(fd) && lease_file_remove(fd, path);
 }
 
 bool device_tidy(const struct glk_context *context, const struct res_id *ids,
@@ -148,7 +166,8 @@ bool device_tidy(const struct glk_context *context, const struct res_id *ids,
 	return all;
 }
 
-char *device_how(const struct sysfs_relative *relative)
+char *device_has(const char *verb, const struct sysfs_relative *relative,
+		 const char *tail)
 {
 	static const char *const texts[][2] = {
 		[SYSFS_PARTITION] = { "its partition ", "" },
@@ -160,8 +179,13 @@ char *device_how(const struct sysfs_relative *relative)
 	const char *const *text = texts[relative->relation];
 	char *how;
 
-	if (asprintf(&how, "holds %s%s%s", text[0], relative->name, text[1]) <
-	    0)
+	if (asprintf(&how, "%s %s%s%s%s", verb, text[0], relative->name, tail,
+		     text[1]) < 0)
 		return NULL;
 	return how;
+}
+
+char *device_how(const struct sysfs_relative *relative)
+{
+	return device_has("holds", relative, "");
 }

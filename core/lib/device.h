@@ -18,7 +18,7 @@ struct res_id device_id_of(const struct glk_context *context, const char *path,
    is opened. */
 void device_make_dir(const struct glk_context *context);
 
-/* A lock file that was just made goes to those who may open the device. */
+/* A lock file is for those who may open the device: owner, group and mode. */
 void device_hand_over(int lock_fd, int device_fd);
 
 /* Which device a file of the host lock directory is for, if for any. */
@@ -28,6 +28,10 @@ bool device_of_lock_file(const char *name, struct res_id *ret_id);
    nobody has them locked. @ids: sorted. Return: false if any may be left. */
 bool device_tidy(const struct glk_context *context, const struct res_id *ids,
 		 size_t n);
+
+/* "VERB its partition loop0p1TAIL"; to be freed, or NULL for lack of memory. */
+char *device_has(const char *verb, const struct sysfs_relative *relative,
+		 const char *tail);
 
 /* "holds its partition loop0p1"; to be freed, or NULL for lack of memory. */
 char *device_how(const struct sysfs_relative *relative);

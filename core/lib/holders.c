@@ -298,7 +298,7 @@ static int search_capsules(struct search *s)
 	size_t n = 0;
 	int r = 0;
 
-	if (look_discover(s->context, NULL, &entries, &n))
+	if (look_discover(NULL, s->deadline, &entries, &n))
 		return 0; /* then the processes are all that we can ask */
 	for (uint64_t ms = QUICK_MS; n && !r && clock_now() < s->deadline;
 	     ms *= 2)

@@ -31,11 +31,12 @@ static int compare_infos(const void *a, const void *b)
 }
 
 static int list_add(struct glk_context *context, struct glk_guest_list *list,
-		    const struct capsule_entry *entry, unsigned flags)
+		    const struct capsule_entry *entry, unsigned flags,
+		    uint64_t *missed)
 {
 	struct capsule_adopt_config config = {
 		.any_owner = !(flags & GLK_LIST_TRUSTED),
-		.deadline = look_deadline(context),
+		.deadline = look_deadline_of(context, entry, missed),
 	};
 	struct capsule *capsule = NULL;
 	int r;
@@ -60,6 +61,7 @@ GLK_EXPORT int glk_guest_list_new(struct glk_context *context, unsigned flags,
 {
 	_cleanup_(freep) struct capsule_entry *entries = NULL;
 	struct glk_guest_list *list;
+	uint64_t missed = 0;
 	size_t n = 0;
 	int r;
 
@@ -69,7 +71,7 @@ GLK_EXPORT int glk_guest_list_new(struct glk_context *context, unsigned flags,
 	if (flags & ~(unsigned)GLK_LIST_TRUSTED)
 		return context_fail(context, -EINVAL, "unknown flags 0x%x",
 				    flags);
-	r = look_discover(context, NULL, &entries, &n);
+	r = look_discover(NULL, context->deadline, &entries, &n);
 	if (r)
 		return context_capsule_fail(context, r,
 					    "cannot look for guests");
@@ -79,10 +81,11 @@ GLK_EXPORT int glk_guest_list_new(struct glk_context *context, unsigned flags,
 	if (!list || !list->infos)
 		r = -ENOMEM;
 	for (size_t i = 0; i < n && !r; i++) {
-		if (i && look_is_late(context))
+		if (i && !entries[i].missed && look_is_late(context))
 			r = -ETIME;
 		else
-			r = list_add(context, list, &entries[i], flags);
+			r = list_add(context, list, &entries[i], flags,
+				     &missed);
 	}
 	if (r) {
 		glk_guest_list_free(list);
@@ -233,7 +236,8 @@ GLK_EXPORT int glk_disk_holders(struct glk_context *context, const char *path,
 	if (!r)
 		r = lock_dir_holders(context, &asks[0]);
 	if (!r && !context->holders.n)
-		r = qemu_holders(context, &asks[0], add_holder, context);
+		r = qemu_holders(context, &asks[0], context->deadline,
+				 add_holder, context);
 	if (!r)
 		r = ask_relatives(context, path, where.id);
 	where_close(context, asks[0].fd, where.kind.remote);

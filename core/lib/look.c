@@ -12,10 +12,14 @@
  * of them has moved: its name is of a process that is gone. One walk over /proc
  * finds them all, and what it has found is kept for the looks that follow.
  *
- * Nobody relies on it: where a guest is not any more, capsule_adopt() walks.
- * The first guest that has moved is left to that, so a command that looks for
- * one guest does not look for all. Whoever cannot have the memory at once, as
- * after a fork amid another thread's look, does without.
+ * A guest can hide, and then no walk finds it. So the search for all may take
+ * half of a look's time, and those that it has missed come last, and share the
+ * time that one of the others has.
+ *
+ * Nobody relies on the memory: where a guest is not any more, capsule_adopt()
+ * walks. The first guest that has moved is left to that, so a command that
+ * looks for one guest does not look for all. Whoever cannot have the memory at
+ * once, as after a fork amid another thread's look, does without.
  */
 static struct memory {
 	pthread_mutex_t mutex;
@@ -40,14 +44,17 @@ static bool recall(struct capsule_entry *entry)
 	return false;
 }
 
+/* What was found until the time was over is as good. */
 static void remember_all(uint64_t deadline)
 {
 	struct capsule_entry *entries = NULL;
 	size_t n = 0;
+	int r;
 
 	if (capsule_discover(NULL, &entries, &n))
 		return;
-	if (capsule_locate(entries, n, deadline)) {
+	r = capsule_locate(entries, n, deadline);
+	if (r && r != -ETIME) {
 		free(entries);
 		return;
 	}
@@ -68,17 +75,36 @@ static void find_one(struct capsule_entry *entry, uint64_t deadline)
 	pthread_mutex_unlock(&memory.mutex);
 }
 
-int look_discover(struct glk_context *context, const struct uuid *uuid,
+/* Whoever has been found must be read, too. */
+static uint64_t half_of(uint64_t deadline)
+{
+	uint64_t now = clock_now();
+
+	return deadline > now ? now + (deadline - now) / 2 : deadline;
+}
+
+static int compare_missed(const void *a, const void *b)
+{
+	const struct capsule_entry *x = a, *y = b;
+
+	return x->missed - y->missed;
+}
+
+int look_discover(const struct uuid *uuid, uint64_t deadline,
 		  struct capsule_entry **ret_entries, size_t *ret_n)
 {
 	int r = capsule_discover(uuid, ret_entries, ret_n);
 
+	if (r)
+		return r;
 	/* Who cannot be located now is looked for one by one. */
-	if (!r && *ret_n > 1)
-		(void)capsule_locate(*ret_entries, *ret_n, context->deadline);
-	if (!r && *ret_n == 1)
-		find_one(*ret_entries, context->deadline);
-	return r;
+	if (*ret_n == 1)
+		find_one(*ret_entries, half_of(deadline));
+	if (*ret_n <= 1)
+		return 0;
+	(void)capsule_locate(*ret_entries, *ret_n, half_of(deadline));
+	qsort(*ret_entries, *ret_n, sizeof(**ret_entries), compare_missed);
+	return 0;
 }
 
 bool look_is_late(const struct glk_context *context)
@@ -89,4 +115,16 @@ bool look_is_late(const struct glk_context *context)
 uint64_t look_deadline(const struct glk_context *context)
 {
 	return MIN(context->deadline, deadline_in_ms(LOOK_MS));
+}
+
+uint64_t look_deadline_of(const struct glk_context *context,
+			  const struct capsule_entry *entry, uint64_t *missed)
+{
+	uint64_t deadline = look_deadline(context);
+
+	if (!entry->missed)
+		return deadline;
+	if (!*missed)
+		*missed = deadline;
+	return MIN(deadline, *missed);
 }

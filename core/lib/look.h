@@ -8,8 +8,9 @@
  * own capsule slow to read, and must not make it slow to read others.
  */
 
-/* capsule_discover() and capsule_locate(). @uuid may be NULL. */
-int look_discover(struct glk_context *context, const struct uuid *uuid,
+/* capsule_discover() and capsule_locate(). @uuid may be NULL. Those that are
+   missed come last. */
+int look_discover(const struct uuid *uuid, uint64_t deadline,
 		  struct capsule_entry **ret_entries, size_t *ret_n);
 
 /* Is the call's time over? Never if it may not wait at all: then nothing does,
@@ -18,3 +19,8 @@ bool look_is_late(const struct glk_context *context);
 
 /* How long to look at one of many, from now on. */
 uint64_t look_deadline(const struct glk_context *context);
+
+/* The same for one that look_discover() has told of. @missed: 0 before the
+   first; those that are missed have one look's time together. */
+uint64_t look_deadline_of(const struct glk_context *context,
+			  const struct capsule_entry *entry, uint64_t *missed);

@@ -16,14 +16,26 @@
  * on a relative of it. He has the new file locked by then, so of two who make
  * it at once only one gets so far.
  *
- * Who asked and heard of none says so in the file's mode (LOST_NONE), and
- * whoever takes it next need not ask. A file that was made by one who was
- * refused, or was killed before he had asked, does not have the bit. Deleting
- * the directory deletes the bits with it.
+ * Who asked and heard of none says so in the file's mode (LOST_NONE), and notes
+ * in its time of modification that of the directory. Whoever takes it next need
+ * not ask, as long as the directory is as it was: no lock file has gone then,
+ * be it by rm(1) of one that somebody took for a stale one. A change may bear
+ * the time of the one before, by a clock that ticks a hundred times a second;
+ * so nothing is noted until the last one is FRESH_MS old.
+ *
+ * A file that was made by one who was refused, or was killed before he had
+ * asked, does not have the bit; nor has one beside which there is another of
+ * the same number (device.c). Deleting the directory deletes the bits with it.
  */
 
 #define LOST_NONE S_ISVTX
 #define SEARCH_MS 500
+#define FRESH_MS 20
+
+bool lost_is_settled(unsigned mode)
+{
+	return mode & LOST_NONE;
+}
 
 struct query {
 	struct take *t;
@@ -121,39 +133,78 @@ static int found(void *arg, const struct holder_answer *answer)
 	return take_set_rival(q->t, e, &rival);
 }
 
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
 /* Return: 1 if its lock file does not say that nobody was lost. */
 static int must_ask(const struct take *t, const struct txn_event *e,
-		    struct stat *ret_st)
+		    const struct stat *dir, struct stat *ret_st)
 {
 	if (e->res || !res_id_is_device(txn_item(t->txn, e->item)->id))
 		return 0;
 	if (fstat(take_point(t, e->item, 1).fd, ret_st))
 		return -errno;
-	return !(ret_st->st_mode & LOST_NONE);
+	return !lost_is_settled(ret_st->st_mode) ||
+	       !is_same_time(ret_st->st_mtim, dir->st_mtim);
+}
+
+/* May the directory be changed once more without bearing another time? One
+   that bears a time to come may, too. */
+static bool is_fresh(const struct stat *dir)
+{
+	struct timespec now;
+	int64_t ms;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	ms = (now.tv_sec - dir->st_mtim.tv_sec) * 1000 +
+	     (now.tv_nsec - dir->st_mtim.tv_nsec) / 1000000;
+	return ms < FRESH_MS;
+}
+
+/* The note comes first: the file's own time may be that of the directory. */
+static void settle(const struct take *t, const struct txn_event *e,
+		   const struct stat *dir, bool fresh)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
+	int fd;
+
+	if (must_ask(t, e, dir, &st) <= 0 || t->slots[e->item].more->was_other)
+		return;
+	fd = take_point(t, e->item, 1).fd;
+	if (!fresh)
+		times[1] = dir->st_mtim;
+	if (!futimens(fd, times) && !lost_is_settled(st.st_mode))
+		(void)fchmod(fd, (st.st_mode & 07777) | LOST_NONE);
 }
 
 int lost_look(struct take *t, size_t first, size_t n)
 {
 	_cleanup_(query_done) struct query q = { .t = t };
+	struct stat dir = {}, st;
 	uint64_t deadline;
-	struct stat st;
+	bool fresh;
 	int r = 0;
 
+	/* Whatever is removed from now on had been looked at (relatives.c). */
+	if (stat(t->context->host_dir, &dir))
+		dir = (struct stat){ .st_mtim.tv_nsec = -1 };
 	for (size_t i = first; i < first + n && r >= 0; i++) {
-		r = must_ask(t, &t->events[i], &st);
+		r = must_ask(t, &t->events[i], &dir, &st);
 		if (r > 0)
 			r = ask_about(&q, i);
 	}
 	if (r || !q.n)
 		return r;
+	fresh = is_fresh(&dir);
 	deadline = MIN(deadline_in_ms(SEARCH_MS), t->context->deadline);
 	r = holders_find(t->context, q.asks, q.n, deadline, found, &q);
 	/* Perhaps not every capsule was read; then the next one asks again. */
 	if (clock_now() >= deadline)
 		return r;
 	for (size_t i = first; i < first + n && !r; i++)
-		if (must_ask(t, &t->events[i], &st) > 0)
-			(void)fchmod(take_point(t, t->events[i].item, 1).fd,
-				     (st.st_mode & 07777) | LOST_NONE);
+		settle(t, &t->events[i], &dir, fresh);
 	return r;
 }

@@ -3,6 +3,9 @@
 
 #include "core/lib/take.h"
 
+/* Does the mode of a device's lock file say that nobody was lost? */
+bool lost_is_settled(unsigned mode);
+
 /**
  * lost_look() - has somebody a lease on a device, without its lock file?
  * @first:	of @n events of devices that are locked; others are left out

@@ -7,11 +7,13 @@
 #include "core/capsule/reader.h"
 #include "core/lib/backing.h"
 #include "core/lib/claimed.h"
+#include "core/lib/device.h"
 #include "core/lib/family.h"
 #include "core/lib/lone.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +25,12 @@
  * all processes, in loop devices, and, if the kernel has said that there is
  * somebody, in what processes have mapped. Descriptors in flight are in no
  * process; the kernel's answer counts them.
+ *
+ * A device has blocks of its relatives (relatives.c), so who has one of those
+ * open has these blocks, too, and is looked for likewise. (Claims the kernel
+ * itself extends to the parts of a disk.) But what a device is built on, its
+ * volume manager may well have open to look at it, as multipathd(8) does, so
+ * there only those count who write.
  *
  * One that does not write may only have a look, as udev, blkid(8) and our own
  * `who` do. It counts when it is there after the same time as one that is
@@ -53,6 +61,8 @@ struct disk {
 	bool alone;   /* the answer: nobody else has */
 	bool live;    /* somebody was found who has it for longer */
 	bool hidden;  /* there may be others that we cannot see */
+	bool related; /* it is no disk that is taken, but a relative of one */
+	struct sysfs_relative relative;
 };
 
 struct opener {
@@ -65,10 +75,10 @@ struct opener {
 struct check {
 	struct take *take;
 	struct disk *disks;
-	size_t n;
+	size_t n, cap;
 	struct opener *found;
 	size_t n_found, cap_found;
-	size_t *asked; /* the disks of one search */
+	size_t *asked; /* of one search: the first disk with each file */
 	int error;
 };
 
@@ -105,17 +115,61 @@ static struct disk describe(const struct take *t, uint32_t event)
 	return disk;
 }
 
+static int add_disk(struct check *c, const struct disk *disk)
+{
+	if (c->n == c->cap) {
+		size_t cap = MAX(2 * c->cap, 16);
+		void *p = reallocarray(c->disks, cap, sizeof(*c->disks));
+
+		if (!p)
+			return -ENOMEM;
+		c->disks = p;
+		c->cap = cap;
+	}
+	c->disks[c->n++] = *disk;
+	return 0;
+}
+
+/* That they are known, relatives_look() has made sure of. */
+static int add_relatives(struct check *c, const struct disk *disk)
+{
+	struct sysfs_relatives relatives = {};
+	int r = sysfs_relatives(c->take->context->sysfs, disk->file.rdev,
+				&relatives);
+
+	for (size_t i = 0; i < relatives.n && !r; i++) {
+		const struct disk related = {
+			.file.rdev = relatives.v[i].rdev,
+			.event = disk->event,
+			.related = true,
+			.relative = relatives.v[i],
+		};
+
+		r = add_disk(c, &related);
+	}
+	sysfs_relatives_done(&relatives);
+	return r;
+}
+
 static int collect(struct check *c, size_t first, size_t n)
 {
-	c->disks = calloc(n + 1, sizeof(*c->disks));
-	c->asked = calloc(n + 1, sizeof(*c->asked));
-	if (!c->disks || !c->asked)
-		return -ENOMEM;
-	for (size_t i = first; i < first + n; i++)
-		if (is_wanted(c->take, &c->take->events[i]))
-			c->disks[c->n++] = describe(c->take, (uint32_t)i);
+	int r = 0;
+
+	for (size_t i = first; i < first + n && !r; i++) {
+		struct disk disk;
+
+		if (!is_wanted(c->take, &c->take->events[i]))
+			continue;
+		disk = describe(c->take, (uint32_t)i);
+		r = add_disk(c, &disk);
+		if (!r && disk.file.rdev)
+			r = add_relatives(c, &disk);
+	}
+	if (r || !c->n)
+		return r;
 	qsort(c->disks, c->n, sizeof(*c->disks), proc_file_compare);
-	return 0;
+	c->asked = calloc(c->n, sizeof(*c->asked));
+	return c->asked ? 0 : -ENOMEM;
 }
 
 /* The descriptor that is about to be parked. */
@@ -150,7 +204,7 @@ static int ask_kernel(struct check *c)
 	for (size_t i = 0; i < c->n; i++) {
 		struct disk *disk = &c->disks[i];
 
-		if (disk->file.rdev)
+		if (disk->file.rdev && !disk->related)
 			disk->claimed = is_claimed(c, i);
 		if (disk->alone || disk->remote || disk->file.rdev)
 			continue;
@@ -172,13 +226,22 @@ static bool is_steady(const struct opener *opener)
 				!reader_is(opener->pid));
 }
 
+/* One process is found with all that it has open before the next one is. */
+static struct opener *find_known(struct check *c, const struct opener *opener)
+{
+	for (size_t i = c->n_found;
+	     opener->pid && i-- && c->found[i].pid == opener->pid;)
+		if (c->found[i].disk == opener->disk)
+			return &c->found[i];
+	return NULL;
+}
+
 static void add_opener(struct check *c, const struct opener *opener)
 {
-	struct opener *last = c->n_found ? &c->found[c->n_found - 1] : NULL;
+	struct opener *last = find_known(c, opener);
 
 	c->disks[opener->disk].live |= is_steady(opener);
-	if (last && opener->pid && last->pid == opener->pid &&
-	    last->disk == opener->disk) {
+	if (last) {
 		last->writes |= opener->writes;
 		return;
 	}
@@ -196,48 +259,78 @@ static void add_opener(struct check *c, const struct opener *opener)
 	c->found[c->n_found++] = *opener;
 }
 
+static bool is_same_file(const struct check *c, size_t i, size_t k)
+{
+	return i < c->n &&
+	       !proc_file_compare(&c->disks[i].file, &c->disks[k].file);
+}
+
+/* A volume manager has a look at what a volume is made of. */
+static bool is_below(const struct disk *disk)
+{
+	return disk->related && disk->relative.relation == SYSFS_BELOW;
+}
+
 static bool found_process(void *arg, const struct proc_opener *found)
 {
 	struct check *c = arg;
-	const struct opener opener = {
-		.disk = c->asked[found->file],
-		.pid = found->pid,
-		.writes = found->writes,
-	};
+	size_t first = c->asked[found->file];
+	bool own = family_has(c->take->guest, found->pid);
 
-	if (found->pid == getpid() && found->fd == fd_of(c, opener.disk))
-		return false;
-	if (family_has(c->take->guest, found->pid))
-		c->disks[opener.disk].own = true;
-	else
-		add_opener(c, &opener);
+	for (size_t i = first; is_same_file(c, i, first); i++) {
+		struct disk *disk = &c->disks[i];
+		const struct opener opener = {
+			.disk = i,
+			.pid = found->pid,
+			.writes = found->writes,
+		};
+
+		if (!disk->related && found->pid == getpid() &&
+		    found->fd == fd_of(c, i))
+			continue;
+		if (own)
+			disk->own = true;
+		else if (found->writes || !is_below(disk))
+			add_opener(c, &opener);
+	}
 	return c->error;
 }
 
 static void found_device(void *arg, size_t file, const char *name)
 {
 	struct check *c = arg;
-	struct opener opener = { .disk = c->asked[file] };
+	size_t first = c->asked[file];
 
-	snprintf(opener.device, sizeof(opener.device), "%s", name);
-	add_opener(c, &opener);
+	for (size_t i = first; is_same_file(c, i, first); i++) {
+		struct opener opener = { .disk = i };
+
+		snprintf(opener.device, sizeof(opener.device), "%s", name);
+		add_opener(c, &opener);
+	}
+}
+
+static bool is_worth_it(const struct check *c, size_t i, bool mapped)
+{
+	bool wanted = !mapped || c->disks[i].probed;
+
+	for (size_t f = 0; mapped && f < c->n_found; f++)
+		wanted &= c->found[f].disk != i;
+	return wanted && !c->disks[i].alone;
 }
 
 /* Those that it is worth to look for; @mapped: whom nobody was found for. */
 static size_t ask_for(struct check *c, bool mapped, struct proc_file *files)
 {
-	size_t k = 0;
+	size_t k = 0, first = 0;
 
 	for (size_t i = 0; i < c->n; i++) {
-		const struct disk *disk = &c->disks[i];
-		bool wanted = !mapped || disk->probed;
-
-		for (size_t f = 0; mapped && f < c->n_found; f++)
-			wanted &= c->found[f].disk != i;
-		if (disk->alone || !wanted)
+		if (!is_same_file(c, i, first))
+			first = i;
+		if ((k && c->asked[k - 1] == first) ||
+		    !is_worth_it(c, i, mapped))
 			continue;
-		c->asked[k] = i;
-		files[k++] = disk->file;
+		c->asked[k] = first;
+		files[k++] = c->disks[first].file;
 	}
 	return k;
 }
@@ -265,8 +358,8 @@ static int search(struct check *c, uint64_t deadline)
 		c->disks[i].own = c->disks[i].live = false;
 	n = ask_for(c, false, files);
 	r = proc_find_openers(files, n, false, deadline, found_process, c);
-	for (size_t i = 0; i < n; i++)
-		c->disks[c->asked[i]].hidden = r || !all;
+	for (size_t i = 0; i < c->n; i++)
+		c->disks[i].hidden = r || !all;
 	backing_find(context, files, n, found_device, c);
 	n = ask_for(c, true, files);
 	if (n)
@@ -342,19 +435,33 @@ static int tell(struct check *c, size_t i, struct glk_conflict *who)
 	return take_add_refusal(t, item, who);
 }
 
+/* "has it open", "has its partition sda1 open for writing"; to be freed, or
+   NULL for lack of memory. */
+static char *tell_how(const struct check *c, const struct opener *opener)
+{
+	const struct disk *disk = &c->disks[opener->disk];
+	char tail[64], *how;
+
+	if (opener->pid)
+		strcpy(tail, opener->writes ? " open for writing" : " open");
+	else
+		snprintf(tail, sizeof(tail), " open as %s", opener->device);
+	if (disk->related)
+		return device_has("has", &disk->relative, tail);
+	return asprintf(&how, "has it%s", tail) < 0 ? NULL : how;
+}
+
 static int tell_opener(struct check *c, const struct opener *opener)
 {
+	_cleanup_(freep) char *how = tell_how(c, opener);
 	struct glk_conflict who = { .kind = GLK_CONFLICT_KERNEL };
-	char exe[PATH_MAX], how[64];
+	char exe[PATH_MAX];
 
-	if (opener->pid) {
+	if (!how)
+		return -ENOMEM;
+	if (opener->pid)
 		conflict_of_process(&who, opener->pid, exe);
-		who.how = opener->writes ? "has it open for writing"
-					 : "has it open";
-	} else {
-		snprintf(how, sizeof(how), "has it open as %s", opener->device);
-		who.how = how;
-	}
+	who.how = how;
 	return tell(c, opener->disk, &who);
 }
 
@@ -372,6 +479,33 @@ static int tell_claim(struct check *c, size_t i)
 	return r;
 }
 
+/* All that is known of this one, or else that somebody may have it open, unless
+   that is said of the disk that it is a relative of. */
+static int report_disk(struct check *c, size_t i)
+{
+	const struct disk *disk = &c->disks[i];
+	struct glk_conflict unknown = {
+		.how = disk->probed && !disk->own ? "has it open"
+						  : "may have it open",
+	};
+	size_t told = 0;
+	int r = 0;
+
+	for (size_t f = 0; f < c->n_found && !r; f++) {
+		if (c->found[f].disk != i)
+			continue;
+		r = tell_opener(c, &c->found[f]);
+		told++;
+	}
+	if (r || (disk->related && !told))
+		return r;
+	if (!warns(c))
+		c->take->events[disk->event].res = -EBUSY;
+	if (disk->claimed)
+		return tell_claim(c, i);
+	return told ? 0 : tell(c, i, &unknown);
+}
+
 /* Each opener of each disk, or else that there is one, or may be. */
 static int report(struct check *c)
 {
@@ -379,29 +513,9 @@ static int report(struct check *c)
 
 	conflict_clear(&c->take->refused);
 	c->take->opened = true;
-	for (size_t i = 0; i < c->n && !r; i++) {
-		const struct disk *disk = &c->disks[i];
-		struct glk_conflict unknown = {
-			.how = disk->probed && !disk->own ? "has it open"
-							  : "may have it open",
-		};
-		size_t told = 0;
-
-		if (disk->alone)
-			continue;
-		for (size_t f = 0; f < c->n_found && !r; f++) {
-			if (c->found[f].disk != i)
-				continue;
-			r = tell_opener(c, &c->found[f]);
-			told++;
-		}
-		if (disk->claimed && !r)
-			r = tell_claim(c, i);
-		else if (!told && !r)
-			r = tell(c, i, &unknown);
-		if (!warns(c))
-			c->take->events[disk->event].res = -EBUSY;
-	}
+	for (size_t i = 0; i < c->n && !r; i++)
+		if (!c->disks[i].alone)
+			r = report_disk(c, i);
 	return r;
 }
 

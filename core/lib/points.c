@@ -5,6 +5,7 @@
 #include "core/capsule/device.h"
 #include "core/lib/device.h"
 #include "core/lib/lease_file.h"
+#include "core/lib/lost.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -13,8 +14,9 @@
 /*
  * Lock points of a disk beside the disk itself: files that are made when they
  * are not there, and removed when nobody needs them, by the rules of
- * lease_file.c. They are opened when it is known what the disk is, so after it;
- * all second points in one batch, then all third ones.
+ * lease_file.c, if they are not a device's (device.c). They are opened when it
+ * is known what the disk is, so after it; all second points in one batch, then
+ * all third ones.
  */
 
 static struct take_more *more_of(struct take_slot *slot)
@@ -102,12 +104,16 @@ static int add_device_point(struct take *t, struct take_slot *slot,
 {
 	uint64_t rdev = makedev(st->rdev_major, st->rdev_minor);
 	char *path = device_lock_path(t->context, device_id(slot->fd, rdev));
+	int r;
 
 	if (!t->host_dir_made) {
 		device_make_dir(t->context);
 		t->host_dir_made = true;
 	}
-	return path ? take_point_add(slot, st, path, false) : -ENOMEM;
+	r = path ? take_point_add(slot, st, path, false) : -ENOMEM;
+	if (!r)
+		slot->more->points[slot->more->n_points - 1].stays = true;
+	return r;
 }
 
 int take_points_of(struct take *t, uint32_t item, const struct op_stat *st)
@@ -196,6 +202,7 @@ static int take_fd(struct take_point *point, const struct op *op)
 static int take_file(struct take_point *point, const struct op *op)
 {
 	point->file = (struct res_id){ op->stat.out.dev, op->stat.out.ino };
+	point->settled = lost_is_settled(op->stat.out.mode);
 	if (!op->res && !S_ISREG(op->stat.out.mode))
 		return -EINVAL;
 	return op->res;
@@ -206,6 +213,11 @@ static bool is_open_device(const struct take *t, const struct txn_event *e)
 	return !e->res && res_id_is_device(e->id) && t->slots[e->item].more;
 }
 
+static bool is_unsettled(const struct take *t, const struct txn_event *e)
+{
+	return is_open_device(t, e) && !take_point(t, e->item, 1).settled;
+}
+
 static int compare_devices(const void *a, const void *b)
 {
 	const struct res_id *x = a, *y = b;
@@ -213,7 +225,7 @@ static int compare_devices(const void *a, const void *b)
 	return x->dev < y->dev ? -1 : x->dev > y->dev;
 }
 
-/* The lock files that were just made, and those of other times. */
+/* Those that were just made, or not long ago, have others beside them. */
 static int settle_devices(struct take *t, size_t first, size_t n)
 {
 	_cleanup_(freep) struct res_id *ids = NULL;
@@ -222,15 +234,16 @@ static int settle_devices(struct take *t, size_t first, size_t n)
 	for (size_t i = first; i < first + n; i++) {
 		const struct txn_event *e = &t->events[i];
 
-		if (!is_open_device(t, e))
+		if (is_open_device(t, e))
+			device_hand_over(take_point(t, e->item, 1).fd,
+					 t->slots[e->item].fd);
+		if (!is_unsettled(t, e))
 			continue;
 		if (!ids)
 			ids = calloc(n, sizeof(*ids));
 		if (!ids)
 			return -ENOMEM;
 		ids[n_ids++] = e->id;
-		device_hand_over(take_point(t, e->item, 1).fd,
-				 t->slots[e->item].fd);
 	}
 	if (!n_ids)
 		return 0;
@@ -238,7 +251,7 @@ static int settle_devices(struct take *t, size_t first, size_t n)
 	if (device_tidy(t->context, ids, n_ids))
 		return 0;
 	for (size_t i = first; i < first + n; i++)
-		if (is_open_device(t, &t->events[i]))
+		if (is_unsettled(t, &t->events[i]))
 			t->slots[t->events[i].item].more->was_other = true;
 	return 0;
 }
@@ -315,7 +328,7 @@ void take_remove_points(struct take *t, uint32_t item)
 	for (unsigned i = 1; i < take_n_points(slot); i++) {
 		const struct take_point *point = &slot->more->points[i - 1];
 
-		if (point->fd >= 0 && !point->remote)
+		if (point->fd >= 0 && !point->remote && !point->stays)
 			lease_file_remove(point->fd, point->path);
 	}
 }

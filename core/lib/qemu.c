@@ -247,9 +247,9 @@ static bool found_holder(void *arg, size_t ask, pid_t pid)
 }
 
 static int inquire(struct glk_context *context, struct inquiry *q,
-		   struct qemu_ask *asks, size_t n)
+		   struct qemu_ask *asks, size_t n, uint64_t until)
 {
-	uint64_t deadline = search_deadline(context);
+	uint64_t deadline = MIN(until, search_deadline(context));
 	int r = qemu_probe(context, asks, n, deadline);
 
 	q->asks = asks;
@@ -282,10 +282,11 @@ int qemu_inquire(struct take *t, const uint32_t *events, size_t n,
 		asks[i] = ask_of(t, events[i]);
 		paths[i] = txn_item(t->txn, t->events[events[i]].item)->path;
 	}
-	return inquire(t->context, &q, asks, n);
+	return inquire(t->context, &q, asks, n, UINT64_MAX);
 }
 
 int qemu_holders(struct glk_context *context, const struct holder_ask *ask,
+		 uint64_t until,
 		 int (*report)(void *arg, const struct holder_answer *answer),
 		 void *arg)
 {
@@ -300,5 +301,5 @@ int qemu_holders(struct glk_context *context, const struct holder_ask *ask,
 
 	if (look_is_late(context))
 		return 0;
-	return inquire(context, &q, asks, 1);
+	return inquire(context, &q, asks, 1, until);
 }

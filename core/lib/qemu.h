@@ -57,8 +57,9 @@ int qemu_inquire(struct take *take, const uint32_t *events, size_t n,
 		 int (*report)(void *arg, const struct holder_answer *answer),
 		 void *arg);
 
-/* The same for one disk, for who asks and takes nothing; if there is time left.
- */
+/* The same for one disk, for who asks and takes nothing; if there is time left,
+   and no longer than @until. */
 int qemu_holders(struct glk_context *context, const struct holder_ask *ask,
+		 uint64_t until,
 		 int (*report)(void *arg, const struct holder_answer *answer),
 		 void *arg);

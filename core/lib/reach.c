@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /*
  * How far a lease on a disk would reach, and why. A server is asked nothing but
@@ -95,6 +96,9 @@ GLK_EXPORT int glk_disk_reach(struct glk_context *context, const char *path,
 	if (r)
 		return fail(context, path, r);
 	reach.scope = (int)where.kind.scope;
+	reach.type = S_ISBLK(where.mode) ? GLK_LEASE_BLOCK : GLK_LEASE_FILE;
+	reach.dev = res_id_rdev(where.id);
+	reach.ino = where.id.ino;
 	reach.option = where.kind.option;
 	reach.fs = strdup(where.kind.fs);
 	reach.mount = strdup("");

@@ -28,7 +28,8 @@
  *
  * The number of a device that is open is given to no other, so who has it
  * locked by another sequence number has this device, of which the medium was
- * changed since. That is looked for where such a file could not be removed.
+ * changed since. That is looked for where such a file could not be removed, and
+ * where the device's own was settled (lost.c) there is none.
  */
 
 static short ask(int fd, short type, long start, long len)

@@ -10,6 +10,8 @@ struct take_point {
 	int fd; /* -1: not open */
 	bool remote;
 	bool signs;	    /* says who has it: see lock_dir.c */
+	bool stays;	    /* when it is released: see device.c */
+	bool settled;	    /* lost_is_settled(), when it was opened */
 	struct res_id file; /* what is open */
 	char *path;
 };

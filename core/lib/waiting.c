@@ -116,17 +116,17 @@ static int tell(struct take *t, uint32_t item)
 	struct telling telling = { t, (int)txn_item(t->txn, item)->mode,
 				   false };
 	struct holder_answer unknown = {};
+	uint64_t until = wait_begin(t, SEARCH_MS * NSEC_PER_MSEC);
 	uint64_t began = clock_now();
 	struct holder_ask ask;
 	int r;
 
 	take_ask_about(t, item, &ask);
 	if (t->slots[item].qemu)
-		r = qemu_holders(t->context, &ask, tell_one, &telling);
+		r = qemu_holders(t->context, &ask, until, tell_one, &telling);
 	else
-		r = holders_find(t->context, &ask, 1,
-				 wait_begin(t, SEARCH_MS * NSEC_PER_MSEC),
-				 tell_one, &telling);
+		r = holders_find(t->context, &ask, 1, until, tell_one,
+				 &telling);
 	unknown.who.path = txn_item(t->txn, item)->path;
 	if (!r && !telling.told)
 		tell_one(&telling, &unknown);

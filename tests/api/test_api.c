@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,6 +189,7 @@ static void test_a_disk_has_the_scope_of_its_file_system(void **state)
 	struct glk_context *context = open_context();
 	const char *path = test_file("scope", IMAGE_SIZE), *fs = NULL;
 	const struct glk_disk_reach *reach;
+	struct stat st;
 	int scope = 0;
 
 	(void)state;
@@ -196,6 +198,9 @@ static void test_a_disk_has_the_scope_of_its_file_system(void **state)
 	assert_true(fs && *fs);
 	assert_int_equal(glk_disk_reach(context, path, &reach), 0);
 	assert_int_equal(reach->scope, scope);
+	assert_int_equal(reach->type, GLK_LEASE_FILE);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(reach->dev == st.st_dev && reach->ino == st.st_ino);
 	assert_string_equal(reach->fs, fs);
 	assert_memory_equal(reach->mount, path, strlen(reach->mount));
 	scope = -1;

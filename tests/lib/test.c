@@ -54,6 +54,8 @@ int test_run(const char *name, const struct CMUnitTest *tests, size_t n,
 	bug_set_fatal(true);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	test_require(needs);
+	/* Lock files of devices stay. */
+	setenv("GUESTLOCK_HOST_DIR", test_file("host-locks", -1), 0);
 	return _cmocka_run_group_tests(name, tests, n, NULL, NULL) ? 1 : 0;
 }
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /*
  * The API on a file system that answers late, or not at all: a call ends when
@@ -311,6 +312,60 @@ static void test_a_lock_that_the_server_has_lost_is_not_held(void **state)
 	mix_free(&mix);
 }
 
+/* Of the command about this process, which is a guest. Return: its exit code,
+   and what it prints, static. */
+static int command(const char *verb, const char **ret_text)
+{
+	static char text[16384];
+	char line[4096];
+	FILE *f;
+	int status;
+
+	snprintf(line, sizeof(line), "%s %s %d", getenv("GUESTLOCK_COMMAND"),
+		 verb, (int)getpid());
+	f = popen(line, "r");
+	assert_non_null(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	status = pclose(f);
+	assert_true(WIFEXITED(status));
+	*ret_text = text;
+	return WEXITSTATUS(status);
+}
+
+#define assert_has(_text, _part) assert_non_null(strstr(_text, _part))
+#define assert_lacks(_text, _part) assert_null(strstr(_text, _part))
+
+static void test_a_lock_that_nobody_can_verify_is_not_said_to_be_lost(
+	void **state)
+{
+	struct glk_context *context = guest_context();
+	struct glk_guest *guest =
+		guest_describe(context, GLK_HOLDER_SELF, NULL, "unverifiable");
+	const char *text;
+
+	(void)state;
+	if (!getenv("GUESTLOCK_COMMAND"))
+		skip();
+	assert_int_equal(guest_add(guest, slowfs_path(fs, 20), 0), 0);
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	assert_int_equal(command("check", &text), 1);
+	assert_has(text, "disk20: unverifiable (the server of its file system");
+	assert_lacks(text, "lost");
+	assert_int_equal(command("check --json", &text), 1);
+	assert_has(text, "\"problem\": \"unverifiable\"");
+	assert_has(text, "\"why\": \"the server of its file system");
+	assert_int_equal(command("ls", &text), 0);
+	assert_lacks(text, "  no  ");
+	assert_has(text, "  ?  ");
+	assert_int_equal(command("ls --json", &text), 0);
+	assert_has(text, "\"held\": null");
+	assert_true(slowfs_lose_locks(fs));
+	assert_int_equal(command("check", &text), 1);
+	assert_has(text, "disk20: lost");
+	glk_guest_free(guest);
+	glk_context_free(context);
+}
+
 static int start_fs(void **state)
 {
 	(void)state;
@@ -341,6 +396,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(test_one_open_that_hangs_for_ever_costs_the_others_nothing),
 	TEST(test_what_the_server_refuses_is_said_as_it_says_it),
 	TEST(test_a_lock_that_the_server_has_lost_is_not_held),
+	TEST(test_a_lock_that_nobody_can_verify_is_not_said_to_be_lost),
 };
 
 int main(void)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/unit/lib_kit.h"
 
+#include "core/base/clock.h"
+#include "core/base/util.h"
 #include "core/capsule/proc.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 
 #define N_GUESTS 5
 
@@ -15,11 +18,21 @@ int __wrap_proc_find_socket(const uint32_t *inos, size_t n, uint64_t deadline,
 			    found_fn *found, void *arg);
 
 static unsigned walks;
+static unsigned walk_ms; /* how long each takes at least, as on a busy host */
+static uint64_t walked;	 /* ns, in which nothing else was done */
 
 int __wrap_proc_find_socket(const uint32_t *inos, size_t n, uint64_t deadline,
 			    found_fn *found, void *arg)
 {
+	uint64_t now = clock_now();
+	uint64_t end = MIN(now + walk_ms * NSEC_PER_MSEC, deadline + 1);
+
 	walks++;
+	walked += end > now ? end - now : 0;
+	while (clock_now() < end)
+		usleep(1000);
+	if (clock_now() > deadline)
+		return -ETIME;
 	return __real_proc_find_socket(inos, n, deadline, found, arg);
 }
 
@@ -120,10 +133,132 @@ static void a_guest_that_moves_again_is_found_again(void **state)
 	glk_context_free(context);
 }
 
+/* A capsule that is in no process: only in flight. */
+static void hide(struct glk_context *context, unsigned uuid, int queue[2])
+{
+	struct glk_guest *guest = guest_describe(context, GLK_HOLDER_GUEST,
+						 guest_uuid(uuid), NULL);
+
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	kit_send_away(dup(glk_guest_fd(guest)), queue);
+	glk_guest_free(guest);
+}
+
+static bool is_listed(struct glk_context *context, pid_t pid)
+{
+	struct glk_guest_list *list = NULL;
+	bool found = false;
+
+	assert_int_equal(glk_guest_list_new(context, 0, &list), 0);
+	for (size_t i = 0; i < glk_guest_list_count(list); i++)
+		found |= glk_guest_list_get(list, i)->pid == pid;
+	glk_guest_list_free(list);
+	return found;
+}
+
+static bool is_adopted(struct glk_context *context, const char *who)
+{
+	struct glk_guest *guest = NULL;
+	int r = glk_guest_adopt(context, who, &guest);
+
+	glk_guest_free(guest);
+	return !r;
+}
+
+/* Each walk takes a third of the time, and what is hidden is worth three. */
+static void one_that_hides_takes_no_time_from_the_others(void **state)
+{
+	struct glk_context *context = guest_context();
+	char pid_text[2][16];
+	int queue[2];
+	pid_t pids[3];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		pids[i] = start_moved(context, 30 + i);
+		snprintf(pid_text[i], sizeof(pid_text[i]), "%d", (int)pids[i]);
+	}
+	hide(context, 40, queue);
+	walks_to_find(context, 30, pids[0]);
+	walk_ms = 350;
+	pids[2] = start_moved(context, 32);
+	walked = 0;
+	assert_true(is_adopted(context, guest_uuid(32)));
+	assert_true(walked <= (350 + 200) * NSEC_PER_MSEC);
+	glk_context_set_timeout(context, 1000);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(is_adopted(context, guest_uuid(30 + i)));
+		assert_true(is_adopted(context, pid_text[i]));
+		assert_true(is_listed(context, pids[i]));
+	}
+	walk_ms = 0;
+	for (unsigned i = 0; i < 3; i++)
+		process_end(pids[i]);
+	close(queue[0]);
+	close(queue[1]);
+	glk_context_free(context);
+}
+
+/* Where the walk takes longer than there is time. */
+static void who_has_not_moved_needs_no_walk(void **state)
+{
+	static const char *const names[] = { "still", "here" };
+	struct glk_context *context = guest_context();
+	struct glk_guest *guests[2];
+	int queue[2];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		guests[i] = guest_describe(context, GLK_HOLDER_SELF,
+					   guest_uuid(50 + i), names[i]);
+		assert_int_equal(glk_guest_acquire(guests[i]), 0);
+	}
+	hide(context, 52, queue);
+	glk_context_set_timeout(context, 1000);
+	walk_ms = 60000;
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(is_adopted(context, names[i]));
+	assert_true(is_listed(context, getpid()));
+	walk_ms = 0;
+	for (unsigned i = 0; i < 2; i++)
+		glk_guest_free(guests[i]);
+	close(queue[0]);
+	close(queue[1]);
+	glk_context_free(context);
+}
+
+#define N_HIDDEN 8
+
+static void those_that_hide_share_one_looks_time(void **state)
+{
+	struct glk_context *context = guest_context();
+	pid_t pid = start_moved(context, 60);
+	int queues[N_HIDDEN][2];
+
+	(void)state;
+	for (unsigned i = 0; i < N_HIDDEN; i++)
+		hide(context, 61 + i, queues[i]);
+	walk_ms = 300;
+	walked = 0;
+	assert_true(is_listed(context, pid));
+	/* One walk, a piece of another one, and 500 ms for all that hide. */
+	assert_true(walked <= (300 + 200 + 500 + 300) * NSEC_PER_MSEC);
+	walk_ms = 0;
+	process_end(pid);
+	for (unsigned i = 0; i < N_HIDDEN; i++) {
+		close(queues[i][0]);
+		close(queues[i][1]);
+	}
+	glk_context_free(context);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(many_guests_that_have_moved_are_found_by_one_walk),
 	cmocka_unit_test(a_guest_that_was_not_seen_yet_is_found_by_a_walk),
 	cmocka_unit_test(a_guest_that_moves_again_is_found_again),
+	cmocka_unit_test(one_that_hides_takes_no_time_from_the_others),
+	cmocka_unit_test(who_has_not_moved_needs_no_walk),
+	cmocka_unit_test(those_that_hide_share_one_looks_time),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

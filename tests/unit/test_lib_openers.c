@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/lib/loop.h"
+#include "tests/lib/tree.h"
 #include "tests/unit/lib_kit.h"
 
 #include "core/base/util.h"
@@ -8,11 +9,13 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 static struct glk_context *context;
@@ -45,6 +48,7 @@ static int stop(void **state)
 struct opener {
 	const char *path;
 	int flags;
+	const int *without; /* two descriptors not to be inherited, or NULL */
 	bool map;
 	unsigned ms; /* how long, or 0 */
 	pid_t pid;
@@ -57,6 +61,8 @@ static int be_opener(void *arg)
 	int fd = open(o->path, o->flags);
 
 	MUST(fd >= 0);
+	for (int i = 0; o->without && i < 2; i++)
+		close(o->without[i]);
 	if (o->map) {
 		MUST(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) !=
 		     MAP_FAILED);
@@ -369,6 +375,186 @@ static void what_the_kernel_has_claimed_is_open(void **state)
 	close(fd);
 }
 
+static void _printf_(4, 5)
+	assert_opened(const struct glk_conflict *c, const char *path,
+		      const struct opener *o, const char *format, ...)
+{
+	char how[128];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(how, sizeof(how), format, args);
+	va_end(args);
+	assert_string_equal(c->path, path);
+	assert_process(c, o->pid, how);
+}
+
+/* A disk, with two partitions. */
+struct parted {
+	char disk[LOOP_PATH_MAX], parts[2][LOOP_PATH_MAX];
+	const char *name, *part; /* the kernel's */
+	int fds[2];
+};
+
+static void parted_start(struct parted *p)
+{
+	p->fds[1] = -1;
+	p->fds[0] = loop_attach("parted", 8 << 20, p->disk);
+	for (int i = 0; i < 2; i++)
+		loop_add_partition(p->fds[0], p->disk, i + 1, p->parts[i]);
+	p->name = strrchr(p->disk, '/') + 1;
+	p->part = strrchr(p->parts[0], '/') + 1;
+}
+
+static void who_has_a_partition_open_has_the_disk_open(void **state)
+{
+	struct parted p;
+	struct opener o = { .flags = O_RDWR };
+
+	(void)state;
+	if (!sees_all_processes())
+		skip();
+	parted_start(&p);
+	assert_int_equal(attach(p.disk), 0);
+	assert_int_equal(guest_detach(running.guest, p.disk), 0);
+	o.path = p.parts[0];
+	o.without = p.fds;
+	opener_start(&o);
+	assert_int_equal(attach(p.disk), -EBUSY);
+	assert_opened(conflicts(1), p.disk, &o,
+		      "has its partition %s open for writing", p.part);
+	assert_free(p.disk);
+	/* A sibling has no block of it. */
+	assert_int_equal(attach(p.parts[1]), 0);
+	conflicts(0);
+	assert_int_equal(guest_detach(running.guest, p.parts[1]), 0);
+	set_policy(context, GLK_OPEN_WARN);
+	assert_int_equal(attach(p.disk), 0);
+	assert_opened(conflicts(1), p.disk, &o,
+		      "has its partition %s open for writing", p.part);
+	opener_end(&o);
+	close(p.fds[0]);
+}
+
+static void who_has_the_disk_open_has_its_partitions_open(void **state)
+{
+	const char *paths[2];
+	struct parted p;
+	struct opener o = { .flags = O_RDONLY };
+	const struct glk_conflict *c;
+
+	(void)state;
+	if (!sees_all_processes())
+		skip();
+	parted_start(&p);
+	o.path = p.disk;
+	o.without = p.fds;
+	opener_start(&o);
+	for (int i = 0; i < 2; i++)
+		paths[i] = p.parts[i];
+	assert_int_equal(kit_attach(running.guest, paths, 2), -EBUSY);
+	c = conflicts(2);
+	for (int i = 0; i < 2; i++)
+		assert_opened(&c[i], c[i].path, &o,
+			      "has %s open, of which it is a part", p.name);
+	assert_string_not_equal(c[0].path, c[1].path);
+	opener_end(&o);
+	/* Its own descriptors are ours. */
+	assert_int_equal(kit_attach(running.guest, paths, 2), 0);
+	conflicts(0);
+	close(p.fds[0]);
+}
+
+/* One that opens a device that is taken, too, is named for each of them. */
+static void a_disk_and_its_partition_are_taken_together(void **state)
+{
+	const char *paths[2];
+	struct parted p;
+	struct opener o = { .flags = O_RDWR };
+	const struct glk_conflict *c;
+
+	(void)state;
+	if (!sees_all_processes())
+		skip();
+	parted_start(&p);
+	paths[0] = p.disk;
+	paths[1] = o.path = p.parts[0];
+	o.without = p.fds;
+	opener_start(&o);
+	assert_int_equal(kit_attach(running.guest, paths, 2), -EBUSY);
+	c = conflicts(2);
+	assert_opened(&c[0], p.disk, &o,
+		      "has its partition %s open for writing", p.part);
+	assert_opened(&c[1], p.parts[0], &o, "has it open for writing");
+	opener_end(&o);
+	assert_int_equal(kit_attach(running.guest, paths, 2), 0);
+	close(p.fds[0]);
+}
+
+/* What sysfs says of a device that is built on another one. */
+static const char *stack(const char *above, const char *below)
+{
+	const char *names[2] = { strrchr(above, '/') + 1,
+				 strrchr(below, '/') + 1 };
+	const char *root = tree_make("/dev/null", "sysfs");
+	struct stat st[2];
+	char line[256];
+
+	for (int i = 0; i < 2; i++) {
+		const char *name = names[i];
+		unsigned number;
+
+		assert_int_equal(stat(i ? below : above, &st[i]), 0);
+		number = minor(st[i].st_rdev);
+		snprintf(line, sizeof(line),
+			 "l dev/block/7:%u ../../devices/%s", number, name);
+		tree_add(root, line);
+		snprintf(line, sizeof(line), "f devices/%s/dev 7:%u", name,
+			 number);
+		tree_add(root, line);
+		snprintf(line, sizeof(line), "l devices/%s/%s/%s ../../%s",
+			 name, i ? "holders" : "slaves", names[!i], names[!i]);
+		tree_add(root, line);
+	}
+	return root;
+}
+
+static void what_is_built_on_a_device_has_its_blocks(void **state)
+{
+	char above[LOOP_PATH_MAX], below[LOOP_PATH_MAX];
+	int fds[2] = { loop_attach("above", 1 << 20, above),
+		       loop_attach("below", 1 << 20, below) };
+	struct opener o = { .flags = O_RDONLY, .without = fds };
+
+	(void)state;
+	if (!sees_all_processes())
+		skip();
+	context->sysfs = stack(above, below);
+	o.path = above;
+	opener_start(&o);
+	assert_int_equal(attach(below), -EBUSY);
+	assert_opened(conflicts(1), below, &o,
+		      "has %s open, which is built on it",
+		      strrchr(above, '/') + 1);
+	opener_end(&o);
+	/* Below, a volume manager may look. */
+	o.path = below;
+	opener_start(&o);
+	assert_int_equal(attach(above), 0);
+	conflicts(0);
+	assert_int_equal(guest_detach(running.guest, above), 0);
+	opener_end(&o);
+	o.flags = O_RDWR;
+	opener_start(&o);
+	assert_int_equal(attach(above), -EBUSY);
+	assert_opened(conflicts(1), above, &o,
+		      "has %s open for writing, on which it is built",
+		      strrchr(below, '/') + 1);
+	opener_end(&o);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 /* Neither the owner of the file, nor one who may see root's processes. */
 static int take_as_nobody(void *arg)
 {
@@ -500,6 +686,10 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_loop_device_is_named),
 	TEST(a_devices_openers_are_found_by_any_of_its_nodes),
 	TEST(what_the_kernel_has_claimed_is_open),
+	TEST(who_has_a_partition_open_has_the_disk_open),
+	TEST(who_has_the_disk_open_has_its_partitions_open),
+	TEST(a_disk_and_its_partition_are_taken_together),
+	TEST(what_is_built_on_a_device_has_its_blocks),
 	TEST(what_cannot_be_seen_is_not_promised),
 	TEST(other_namespaces_may_have_a_device_open),
 	cmocka_unit_test(who_opens_while_we_ask_does_us_no_harm),

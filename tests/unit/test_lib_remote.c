@@ -242,6 +242,36 @@ static void a_server_that_hangs_does_not_keep_a_detach(void **state)
 	assert_int_equal(kit_try(context, paths[0], 0), 0);
 }
 
+static int held_of(const char *path)
+{
+	const struct glk_guest_info *info = NULL;
+
+	assert_int_equal(glk_guest_info(guest, &info), 0);
+	for (size_t i = 0; i < info->n_leases; i++)
+		if (!strcmp(info->leases[i].path, path))
+			return info->leases[i].held;
+	fail();
+	return 0;
+}
+
+/* The kernel knows that somebody has the lock, or that nobody has. */
+static void what_a_server_keeps_may_be_held_until_nobody_has_it(void **state)
+{
+	const char *paths[] = { slowfs_path(fs, 7), test_file("local", 0) };
+	size_t released = 0;
+
+	(void)state;
+	assert_int_equal(kit_attach(guest, paths, 2), 0);
+	assert_int_equal(held_of(paths[0]), GLK_HELD_UNKNOWN);
+	assert_int_equal(held_of(paths[1]), GLK_HELD_YES);
+	assert_int_equal(glk_guest_detach(guest, paths, 2, &released), 0);
+	assert_int_equal(released, 2);
+	assert_int_equal(kit_try(context, paths[0], 0), 0);
+	assert_int_equal(guest_attach(guest, paths[0], 0), 0);
+	assert_true(slowfs_lose_locks(fs));
+	assert_int_equal(held_of(paths[0]), GLK_HELD_NO);
+}
+
 static void an_unlock_that_hangs_ends_in_time(void **state)
 {
 	const char *path = slowfs_path(fs, 5);
@@ -347,6 +377,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_stat_and_a_close_that_hang_end_in_time),
 	TEST(many_round_trips_overlap),
 	TEST(a_server_that_hangs_does_not_keep_a_detach),
+	TEST(what_a_server_keeps_may_be_held_until_nobody_has_it),
 	TEST(an_unlock_that_hangs_ends_in_time),
 	TEST(a_question_ends_in_time),
 	TEST(a_guest_is_named_though_the_server_keeps_the_locks),

@@ -36,6 +36,39 @@ int __wrap_capsule_list(struct capsule *capsule, uint64_t deadline,
 	return r;
 }
 
+/*
+ * Likewise engine_run(): before a disk is opened to be looked at, something can
+ * happen; or it cannot be opened now.
+ */
+int __real_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline);
+int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline);
+
+static void (*on_open)(void); /* once */
+static bool open_again;
+
+static bool opens_disk(const struct op *ops, size_t n)
+{
+	return n == 1 && ops->kind == OP_OPEN && !(ops->open.flags & O_PATH);
+}
+
+int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline)
+{
+	void (*fn)(void) = on_open;
+
+	if (fn && opens_disk(ops, n)) {
+		on_open = NULL;
+		fn();
+	}
+	if (open_again && opens_disk(ops, n)) {
+		ops->res = -EAGAIN;
+		return 0;
+	}
+	return __real_engine_run(engine, ops, n, deadline);
+}
+
 static struct glk_context *context;
 
 static int start(void **state)
@@ -43,6 +76,8 @@ static int start(void **state)
 	(void)state;
 	list_result = 0;
 	victim = 0;
+	on_open = NULL;
+	open_again = false;
 	context = guest_context();
 	return 0;
 }
@@ -383,6 +418,88 @@ static void a_file_that_took_the_place_of_a_disk_is_not_asked(void **state)
 	kit_end(&g);
 }
 
+/* What cannot be opened may be held, so nobody is told that all is free. */
+static void a_disk_that_cannot_be_opened_now_is_not_free(void **state)
+{
+	const char *path = kit_file("again", 0);
+	struct kit_guest g = kit_run(context, 74, path, 0);
+	unsigned fds = test_open_fds();
+
+	(void)state;
+	open_again = true;
+	assert_int_equal(wait_for_victim(&g), -EAGAIN);
+	assert_says(context, "cannot look at the guest's disks");
+	assert_true(test_open_fds() <= fds);
+	open_again = false;
+	assert_int_equal(glk_guest_wait(g.guest), 0);
+	kit_end(&g);
+}
+
+/* Somebody with a lease of the kernel's (F_SETLEASE), which others who open the
+   file have to wait for. Its signal ends who has it, or does not. */
+static struct {
+	const char *path;
+	bool keeps;
+	pid_t pid;
+	struct channel ready;
+} leaser;
+
+static int be_leaser(void *arg)
+{
+	int fd = open(leaser.path, O_RDWR | O_CLOEXEC);
+
+	(void)arg;
+	signal(SIGIO, leaser.keeps ? SIG_IGN : SIG_DFL);
+	MUST(fd >= 0);
+	MUST_EQUAL(fcntl(fd, F_SETLEASE, F_WRLCK), 0);
+	channel_tell(&leaser.ready, 0);
+	guest_live();
+	return 0;
+}
+
+static void start_leaser(void)
+{
+	leaser.ready = channel_new();
+	leaser.pid = process_start(be_leaser, NULL);
+	MUST_EQUAL(channel_hear(&leaser.ready), 0);
+}
+
+static void a_lease_of_the_kernels_is_waited_for(void **state)
+{
+	const char *path = kit_file("leased", 0);
+	struct kit_guest g = kit_run(context, 75, path, 0);
+
+	(void)state;
+	leaser.path = path;
+	leaser.keeps = false;
+	on_open = start_leaser;
+	assert_int_equal(wait_for_victim(&g), 0);
+	assert_null(on_open);
+	assert_int_equal(process_wait(leaser.pid), 128 + SIGIO);
+	channel_free(&leaser.ready);
+	kit_end(&g);
+}
+
+static void a_lease_that_is_kept_ends_the_wait_in_time(void **state)
+{
+	const char *path = kit_file("kept", 0);
+	struct kit_guest g = kit_run(context, 76, path, 0);
+
+	(void)state;
+	glk_context_set_timeout(context, 300);
+	leaser.path = path;
+	leaser.keeps = true;
+	on_open = start_leaser;
+	assert_int_equal(wait_for_victim(&g), -ETIME);
+	assert_null(on_open);
+	assert_says(context, "cannot look at the guest's disks");
+	process_end(leaser.pid);
+	channel_free(&leaser.ready);
+	glk_context_set_timeout(context, 10000);
+	assert_int_equal(glk_guest_wait(g.guest), 0);
+	kit_end(&g);
+}
+
 static void many_disks_are_looked_at_piece_by_piece(void **state)
 {
 	struct kit_guest g = kit_run(context, 70, NULL, 0);
@@ -471,6 +588,9 @@ static const struct CMUnitTest tests[] = {
 	TEST(what_others_hold_by_then_is_not_the_guests),
 	TEST(a_lock_that_is_left_behind_is_told),
 	TEST(a_file_that_took_the_place_of_a_disk_is_not_asked),
+	TEST(a_disk_that_cannot_be_opened_now_is_not_free),
+	TEST(a_lease_of_the_kernels_is_waited_for),
+	TEST(a_lease_that_is_kept_ends_the_wait_in_time),
 	TEST(many_disks_are_looked_at_piece_by_piece),
 	TEST(who_cannot_be_read_is_waited_for_all_the_same),
 	TEST(a_process_without_its_capsule_still_lives),

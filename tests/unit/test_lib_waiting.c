@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
+#include "core/capsule/proc.h"
 #include "core/lease/resource.h"
 
 #include <dirent.h>
@@ -515,6 +516,62 @@ static void who_has_a_disk_in_hand_over_is_told(void **state)
 	close(owner);
 }
 
+/* The linker sends the library's proc_find_lockers() here (--wrap). */
+int __real_proc_find_lockers(
+	const struct proc_point *points, size_t n, uint64_t deadline,
+	bool (*found)(void *arg, const struct proc_locker *locker), void *arg);
+int __wrap_proc_find_lockers(
+	const struct proc_point *points, size_t n, uint64_t deadline,
+	bool (*found)(void *arg, const struct proc_locker *locker), void *arg);
+
+static uint64_t telling_may_take; /* ns: the search in which it was told */
+
+int __wrap_proc_find_lockers(
+	const struct proc_point *points, size_t n, uint64_t deadline,
+	bool (*found)(void *arg, const struct proc_locker *locker), void *arg)
+{
+	uint64_t now = clock_now();
+	unsigned before = told.n;
+	int r = __real_proc_find_lockers(points, n, deadline, found, arg);
+
+	if (told.n != before)
+		telling_may_take = deadline > now ? deadline - now : 1;
+	return r;
+}
+
+static void assert_told_in_time(struct glk_guest *of,
+				struct kit_stranger *stranger)
+{
+	memset(&told, 0, sizeof(told));
+	telling_may_take = 0;
+	stranger->path = B;
+	kit_stranger(stranger);
+	set_wait(400);
+	assert_int_equal(guest_attach(of, B, GLK_DISK_SHARED), -EBUSY);
+	assert_int_equal(told.n, 1);
+	assert_int_equal(told.pid, stranger->pid);
+	/* It was 200 ms ago that the waiting began. */
+	assert_in_range(telling_may_take, 1, 200 * NSEC_PER_MSEC);
+	kit_stranger_end(stranger);
+}
+
+static void to_tell_takes_no_longer_than_the_wait(void **state)
+{
+	struct kit_stranger locker = { NULL, 0, F_WRLCK, F_OFD_SETLK, 0, {} };
+	struct kit_stranger qemu = { NULL, 101, F_RDLCK, F_OFD_SETLK, 0, {} };
+	/* A child of this process is of its own guest's. */
+	struct kit_guest other = kit_run(context, 1, A, 0);
+	int not_shared;
+
+	(void)state;
+	glk_context_on_wait(context, tell, &told);
+	assert_told_in_time(other.guest, &locker);
+	not_shared = kit_lock(B, 201, F_RDLCK);
+	assert_told_in_time(other.guest, &qemu);
+	close(not_shared);
+	kit_end(&other);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -537,6 +594,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_lock_file_beside_the_disk_is_waited_for),
 	TEST(after_a_while_the_holder_is_told_once),
 	TEST(who_has_a_disk_in_hand_over_is_told),
+	TEST(to_tell_takes_no_longer_than_the_wait),
 };
 
 TEST_MAIN(tests, TEST_NEEDS_NOTHING)

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/unit/lib_kit.h"
+
+#include "core/base/clock.h"
+#include "core/base/compat.h"
+#include "core/base/util.h"
+#include "core/lib/device.h"
+#include "core/lib/look.h"
+#include "tests/lib/loop.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/*
+ * The lock files of block devices in the course of time: when the host is
+ * searched for leases that lost theirs, and which files go.
+ */
+
+#define SIZE (8 << 20)
+
+static struct glk_context *context;
+static struct glk_guest *guest;
+static char disk[LOOP_PATH_MAX];
+static int loop;
+
+static const char *host_dir(void)
+{
+	return getenv("GUESTLOCK_HOST_DIR");
+}
+
+static unsigned looks;
+
+/* The linker sends the library's look_discover() here (--wrap), so that it can
+   be counted how often the host is searched. */
+int __real_look_discover(const struct uuid *uuid, uint64_t deadline,
+			 struct capsule_entry **ret_entries, size_t *ret_n);
+int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
+			 struct capsule_entry **ret_entries, size_t *ret_n);
+
+int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
+			 struct capsule_entry **ret_entries, size_t *ret_n)
+{
+	looks++;
+	return __real_look_discover(uuid, deadline, ret_entries, ret_n);
+}
+
+/* A guest, a loop device, and a host lock directory that is not there yet. */
+static int start(void **state)
+{
+	static unsigned n;
+	char name[32];
+
+	(void)state;
+	snprintf(name, sizeof(name), "locks-%u", n++);
+	setenv("GUESTLOCK_HOST_DIR", test_file(name, -1), 1);
+	context = guest_context();
+	guest = kit_self(context);
+	loop = loop_attach("image", SIZE, disk);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	glk_guest_free(guest);
+	glk_context_free(context);
+	close(loop);
+	return 0;
+}
+
+static uint64_t diskseq(int fd)
+{
+	uint64_t seq = 0;
+
+	assert_int_equal(ioctl(fd, BLKGETDISKSEQ, &seq), 0);
+	return seq;
+}
+
+/* Where the device's lock file has to be, by the manual. Static, ring of 4. */
+static const char *lock_file(const char *path)
+{
+	static char ring[4][512];
+	static unsigned next;
+	char *buf = ring[next++ % 4];
+	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	snprintf(buf, sizeof(ring[0]), "%s/%u:%u-%" PRIu64, host_dir(),
+		 major(st.st_rdev), minor(st.st_rdev), diskseq(fd));
+	return buf;
+}
+
+static bool is_marked(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_mode & S_ISVTX;
+}
+
+static const struct glk_conflict *only_conflict(void)
+{
+	const struct glk_conflict *c = NULL;
+
+	assert_int_equal(glk_context_conflicts(context, &c), 1);
+	return c;
+}
+
+/* Nobody is asked again until the file is made anew. */
+static void a_file_says_that_no_lease_was_lost(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_true(st.st_mode & S_ISVTX);
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(kit_try(context, loop_alias(disk, "alias"),
+				 GLK_DISK_SHARED),
+			 -EBUSY);
+	assert_int_equal(only_conflict()->pid, getpid());
+	assert_false(is_marked(lock_file(disk)));
+	assert_int_equal(guest_detach(guest, disk), 0);
+	assert_int_equal(kit_try(context, disk, 0), 0);
+}
+
+static void plug(const char *path)
+{
+	assert_int_equal(guest_attach(guest, path, 0), 0);
+	assert_int_equal(guest_detach(guest, path), 0);
+}
+
+/* Until it is sure that a change of the directory would show. */
+static void let_it_age(void)
+{
+	usleep(30000);
+}
+
+static void who_searched_the_host_says_so_to_the_next(void **state)
+{
+	char parts[4][LOOP_PATH_MAX];
+	struct glk_disk all[4];
+
+	(void)state;
+	looks = 0;
+	plug(disk);
+	assert_int_equal(looks, 1);
+	let_it_age();
+	plug(disk);
+	assert_in_range(looks, 1, 2);
+	looks = 0;
+	for (int i = 0; i < 3; i++)
+		plug(disk);
+	assert_int_equal(looks, 0);
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	plug(disk);
+	assert_int_equal(looks, 1);
+	/* Once for all that are made. */
+	for (int i = 0; i < 4; i++) {
+		loop_add_partition(loop, disk, i + 1, parts[i]);
+		all[i] = (struct glk_disk){ parts[i], 0 };
+	}
+	assert_int_equal(glk_guest_attach(guest, all, 4), 0);
+	assert_int_equal(looks, 2);
+}
+
+/* As somebody does who takes it for a stale one. */
+static void a_lock_file_that_is_removed_alone_loses_no_lease(void **state)
+{
+	struct glk_guest *other = kit_self(context);
+	char part[LOOP_PATH_MAX];
+
+	(void)state;
+	loop_add_partition(loop, disk, 1, part);
+	plug(disk);
+	assert_int_equal(guest_attach(other, part, 0), 0);
+	let_it_age();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
+		assert_int_equal(guest_detach(other, part), 0);
+		plug(disk);
+		assert_true(is_marked(lock_file(disk)));
+		assert_int_equal(guest_attach(other, part, 0), 0);
+	}
+	assert_int_equal(unlink(lock_file(part)), 0);
+	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
+	assert_non_null(strstr(only_conflict()->how, "holds its partition "));
+	glk_guest_free(other);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+}
+
+/* Detached, it cannot be locked by that name again. */
+static void the_file_of_a_device_that_was_changed_goes_with_its_lease(
+	void **state)
+{
+	char before[512];
+	int image;
+
+	(void)state;
+	close(loop);
+	loop = loop_attach_readonly("image", disk);
+	assert_int_equal(guest_attach(guest, disk, GLK_DISK_SHARED), 0);
+	strcpy(before, lock_file(disk));
+	image = open(kit_file("image-2", SIZE), O_RDONLY | O_CLOEXEC);
+	assert_int_equal(ioctl(loop, LOOP_CHANGE_FD, image), 0);
+	close(image);
+	/* As long as it is locked, the device's new one is not settled. */
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(kit_try(context, disk, GLK_DISK_SHARED), 0);
+		assert_false(is_marked(lock_file(disk)));
+		assert_int_equal(kit_try(context, loop_alias(disk, "alias"), 0),
+				 -EBUSY);
+	}
+	assert_int_equal(access(before, F_OK), 0);
+	assert_int_equal(guest_detach(guest, disk), 0);
+	assert_int_equal(kit_try(context, disk, GLK_DISK_SHARED), 0);
+	assert_int_equal(access(before, F_OK), -1);
+	assert_true(is_marked(lock_file(disk)));
+}
+
+static void a_file_of_a_device_of_that_number_is_removed(void **state)
+{
+	char stale[600], other[600], held[600], claimed[600];
+	const char *now = lock_file(disk);
+	int claim;
+	struct kit_stranger holder = { .type = F_WRLCK,
+				       .command = F_OFD_SETLK };
+
+	(void)state;
+	assert_int_equal(mkdir(host_dir(), 0755), 0);
+	snprintf(stale, sizeof(stale), "%s1", now);
+	snprintf(held, sizeof(held), "%s2", now);
+	snprintf(claimed, sizeof(claimed), "%s3", now);
+	snprintf(other, sizeof(other), "%s/7:9999-1", host_dir());
+	close(open(stale, O_CREAT | O_RDWR, 0600));
+	close(open(held, O_CREAT | O_RDWR, 0600));
+	close(open(claimed, O_CREAT | O_RDWR, 0600));
+	close(open(other, O_CREAT | O_RDWR, 0600));
+	holder.path = held;
+	kit_stranger(&holder);
+	claim = kit_lock(claimed, LOCK_BYTE_SUCCESSOR, F_WRLCK);
+	/* Who has it locked has a device of that number, so this one. */
+	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
+	assert_int_equal(access(stale, F_OK), -1);
+	assert_int_equal(access(held, F_OK), 0);
+	assert_int_equal(access(claimed, F_OK), 0);
+	assert_int_equal(access(other, F_OK), 0);
+	assert_false(is_marked(now));
+	kit_stranger_end(&holder);
+	close(claim);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+	assert_int_equal(access(held, F_OK), -1);
+	assert_int_equal(access(claimed, F_OK), -1);
+	assert_int_equal(access(other, F_OK), 0);
+	assert_held(now);
+	assert_true(is_marked(now));
+}
+
+/* As one that knows the device by its next number does, again and again. */
+static int tidy_forever(void *arg)
+{
+	struct glk_context *own = guest_context();
+	struct res_id *next = arg;
+
+	for (;;) {
+		device_tidy(own, next, 1);
+		usleep(20);
+	}
+	return 0;
+}
+
+static void who_tidies_up_takes_no_file_from_who_has_just_opened_it(
+	void **state)
+{
+	struct res_id next;
+	struct stat st;
+	uint64_t until = deadline_in_ms(20000);
+	unsigned held = 0, made = 0;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(stat(disk, &st), 0);
+	next = res_id_of_device(st.st_rdev, diskseq(loop) + 1);
+	pid = process_start(tidy_forever, &next);
+	while ((made < 30 || held < 100) && clock_now() < until) {
+		int r;
+
+		made += access(lock_file(disk), F_OK) < 0;
+		r = guest_attach(guest, disk, 0);
+
+		/* It holds the lock for a moment; or takes too many names. */
+		if (r == -EBUSY || r == -ESTALE)
+			continue;
+		assert_int_equal(r, 0);
+		usleep(100);
+		assert_int_equal(access(lock_file(disk), F_OK), 0);
+		assert_held(lock_file(disk));
+		assert_int_equal(guest_detach(guest, disk), 0);
+		usleep(held++ % 4 * 50);
+	}
+	process_end(pid);
+	assert_true(made >= 30);
+	assert_true(held >= 100);
+}
+
+#define TEST(_fn) cmocka_unit_test_setup_teardown(_fn, start, stop)
+
+static const struct CMUnitTest tests[] = {
+	TEST(a_file_says_that_no_lease_was_lost),
+	TEST(who_searched_the_host_says_so_to_the_next),
+	TEST(a_lock_file_that_is_removed_alone_loses_no_lease),
+	TEST(the_file_of_a_device_that_was_changed_goes_with_its_lease),
+	TEST(a_file_of_a_device_of_that_number_is_removed),
+	TEST(who_tidies_up_takes_no_file_from_who_has_just_opened_it),
+};
+
+TEST_MAIN(tests, TEST_NEEDS_ROOT | TEST_NEEDS_LOOP)
