@@ -190,7 +190,7 @@ GLK_EXPORT int glk_guest_add(struct glk_guest *guest,
 	size_t before = guest->n_wanted;
 	int r;
 
-	r = context_begin(context);
+	r = context_begin_quick(context);
 	if (r)
 		return r;
 	r = guest_check(guest, GUEST_CALL_ADD);

@@ -69,8 +69,12 @@ struct glk_guest {
    and start its time limit. Return: 0, or -ECANCELED. */
 int context_begin(struct glk_context *context);
 
+/* The same for a call that looks at no file and waits for nobody, and is made
+   for each disk: it has no time limit, so no clock is read. */
+int context_begin_quick(struct glk_context *context);
+
 /*
- * Zeroed memory for one call, owned by the context and kept for the next: to
+ * Memory for one call, owned by the context and kept for the next: to
  * give 100 KB back to the kernel and to fault them in again costs a tenth of
  * acquiring 500 disks. Return: NULL for lack of memory.
  */

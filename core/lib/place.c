@@ -53,8 +53,16 @@ int places_init(struct places *places, size_t n)
 
 	while (size < 2 * n)
 		size *= 2;
-	*places = (struct places){ .cap = (uint32_t)n, .table_size = size };
-	places->v = zalloc(n + 1, sizeof(*places->v));
+	*places = (struct places){
+		.v = places->few,
+		.cap = (uint32_t)n,
+		.table = places->few_table,
+		.table_size = size,
+	};
+	if (n <= PLACES_FEW)
+		return 0;
+	/* What places_find() adds it writes whole. */
+	places->v = malloc(n * sizeof(*places->v));
 	places->table = zalloc(size, sizeof(*places->table));
 	if (!places->v || !places->table) {
 		places_done(places);
@@ -67,8 +75,10 @@ void places_done(struct places *places)
 {
 	for (uint32_t i = 0; i < places->n; i++)
 		fd_close(places->v[i].fd);
-	free(places->v);
-	free(places->table);
+	if (places->v != places->few)
+		free(places->v);
+	if (places->table != places->few_table)
+		free(places->table);
 	*places = (struct places){};
 }
 

@@ -25,14 +25,19 @@ struct place {
 	} stamp;
 };
 
+#define PLACES_FEW 2
+
 struct places {
 	struct place *v;
 	uint32_t n, cap;
 	uint32_t *table; /* hash to index + 1 */
 	uint32_t table_size;
+	struct place few[PLACES_FEW]; /* v and table, for no more disks */
+	uint32_t few_table[2 * PLACES_FEW];
 };
 
-/* Room for at most @n places. Return: 0 or -ENOMEM. */
+/* Room for at most @n places; @places must not be moved. Return: 0 or
+   -ENOMEM. */
 int places_init(struct places *places, size_t n);
 
 /* Closes the descriptors. */

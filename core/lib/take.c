@@ -31,7 +31,8 @@ static void take_done(struct take *t)
 	free(t->mine);
 }
 
-/* One block: for a single disk, allocating is what costs. */
+/* One block: for a single disk, allocating is what costs. Only the slots have
+   to be zero. */
 static int take_alloc(struct take *t)
 {
 	size_t room = t->n + 1;
@@ -39,7 +40,7 @@ static int take_alloc(struct take *t)
 
 	at = context_scratch(t->context, room,
 			     3 * sizeof(*t->ops) + sizeof(*t->events) +
-				     sizeof(*t->slots) +
+				     sizeof(*t->slots) + sizeof(*t->parcels) +
 				     2 * sizeof(*t->op_items) +
 				     sizeof(*t->fds));
 	if (!at)
@@ -47,8 +48,10 @@ static int take_alloc(struct take *t)
 	t->ops = (struct op *)at;
 	t->events = (struct txn_event *)(t->ops + 3 * room);
 	t->slots = (struct take_slot *)(t->events + room);
-	t->op_items = (uint32_t *)(t->slots + room);
+	t->parcels = (struct capsule_parcel *)(t->slots + room);
+	t->op_items = (uint32_t *)(t->parcels + room);
 	t->fds = (int *)(t->op_items + 2 * room);
+	memset(t->slots, 0, t->n * sizeof(*t->slots));
 	for (size_t i = 0; i < t->n; i++)
 		t->slots[i].fd = -1;
 	return places_init(&t->places, t->n);
