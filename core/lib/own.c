@@ -167,13 +167,13 @@ static int make_absolute(struct capsule_parcel *parcels, size_t n,
 }
 
 /* While it is being acquired, nobody else can have the guest's capsule. */
-static int park(struct take *t, const struct capsule_parcel *parcels, size_t n)
+int own_push(struct glk_guest *guest, const struct capsule_parcel *parcels,
+	     size_t n)
 {
-	struct capsule *capsule = t->guest->capsule;
-
-	if (guest_state(&t->guest->sm) == GUEST_TAKING)
-		return capsule_fill(capsule, parcels, n);
-	return capsule_push(capsule, parcels, n, t->context->deadline);
+	if (guest_state(&guest->sm) == GUEST_TAKING)
+		return capsule_fill(guest->capsule, parcels, n);
+	return capsule_push(guest->capsule, parcels, n,
+			    guest->context->deadline);
 }
 
 static void add_points(const struct take *t, uint32_t item,
@@ -211,7 +211,7 @@ int own_park(struct take *t)
 	if (n)
 		r = make_absolute(t->parcels, n, &names);
 	if (!r && n)
-		r = park(t, t->parcels, n);
+		r = own_push(t->guest, t->parcels, n);
 	if (!r)
 		close_parked(t);
 	return r;

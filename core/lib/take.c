@@ -5,6 +5,7 @@
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
 #include "core/lib/lock_dir.h"
+#include "core/lib/plain.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -350,8 +351,8 @@ static int report_outcome(struct take *t)
 	return report_items(t);
 }
 
-int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
-	       size_t n)
+static int take_by_transaction(struct glk_guest *guest,
+			       const struct wanted_disk *disks, size_t n)
 {
 	_cleanup_(take_done) struct take t = {};
 	int r;
@@ -361,7 +362,17 @@ int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
 		r = take_add(&t, disks);
 	if (!r)
 		r = take_drive(&t);
+	return r ? r : report_outcome(&t);
+}
+
+int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
+	       size_t n)
+{
+	int r = n == 1 ? plain_take(guest, disks) : PLAIN_E_NOT;
+
+	if (r == PLAIN_E_NOT)
+		r = take_by_transaction(guest, disks, n);
 	if (r && !guest->context->message)
 		context_fail(guest->context, r, "%s", strerror(-r));
-	return r ? r : report_outcome(&t);
+	return r;
 }
