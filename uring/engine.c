@@ -56,6 +56,7 @@ struct engine {
 	struct ring *ring;
 	bool no_ring; /* for good */
 	const char *why_no_ring;
+	size_t reserved; /* descriptors, by the last engine_reserve() */
 
 	/* of the running batch */
 	uint64_t deadline;
@@ -321,8 +322,13 @@ bool engine_take_cancel(struct engine *e)
 
 int engine_reserve(struct engine *e, size_t n)
 {
-	(void)e;
-	return fds_reserve(n);
+	int r = 0;
+
+	if (n > e->reserved)
+		r = fds_reserve(n);
+	if (!r)
+		e->reserved = MAX(e->reserved, n);
+	return r;
 }
 
 void engine_close_many(struct engine *e, int *fds, size_t n)
