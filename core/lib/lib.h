@@ -7,6 +7,7 @@
 #include "core/lease/guest.h"
 #include "core/lease/txn.h"
 #include "core/lib/mounts.h"
+#include "core/lib/texts.h"
 #include "include/guestlock.h"
 #include "uring/engine.h"
 
@@ -60,6 +61,7 @@ struct glk_guest {
 	struct capsule *capsule;
 	struct wanted_disk *wanted; /* between add and acquire */
 	size_t n_wanted, cap_wanted;
+	struct texts wanted_paths;
 	struct info *info; /* what glk_guest_info() lent out last */
 };
 
