@@ -125,16 +125,30 @@ int capsule_push(struct capsule *c, const struct capsule_parcel *parcels,
 	}
 }
 
-int capsule_fill(struct capsule *c, const struct capsule_parcel *parcels,
-		 size_t n)
+static int fill_some(struct capsule *c, const struct capsule_parcel *parcels,
+		     size_t n)
 {
 	_cleanup_(pushing_done) struct pushing p;
 	int r;
 
 	p.items = p.few;
 	p.bytes = p.few_bytes;
-	if (c->b < 0)
-		return CAPSULE_E_GONE;
 	r = prepare(parcels, n, &p);
 	return r ? r : capsule_of_queue(send_one_by_one(c->a, &p));
+}
+
+/* As many at a time as mostly fit a message, with its memfd: what is prepared
+   takes less memory then than malloc(3) would give back each time. */
+int capsule_fill(struct capsule *c, const struct capsule_parcel *parcels,
+		 size_t n)
+{
+	int r = 0;
+
+	if (c->b < 0)
+		return CAPSULE_E_GONE;
+	for (size_t i = 0, k; i < n && !r; i += k) {
+		k = MIN(n - i, (size_t)QUEUE_FDS_MAX - 1);
+		r = fill_some(c, parcels + i, k);
+	}
+	return r;
 }

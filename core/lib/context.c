@@ -104,11 +104,13 @@ int context_begin_quick(struct glk_context *context)
 	return 0;
 }
 
-void *context_scratch(struct glk_context *context, size_t n, size_t size)
+void *context_scratch(struct glk_context *context, size_t n, size_t size,
+		      size_t more)
 {
 	size_t bytes;
 
-	if (__builtin_mul_overflow(n, size, &bytes))
+	if (__builtin_mul_overflow(n, size, &bytes) ||
+	    __builtin_add_overflow(bytes, more, &bytes))
 		return NULL;
 	if (bytes > context->scratch_size) {
 		free(context->scratch);

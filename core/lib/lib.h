@@ -76,11 +76,12 @@ int context_begin(struct glk_context *context);
 int context_begin_quick(struct glk_context *context);
 
 /*
- * Memory for one call, owned by the context and kept for the next: to
+ * Memory of @n times @size bytes, and @more, for one call, owned by the context and kept for the next: to
  * give 100 KB back to the kernel and to fault them in again costs a tenth of
  * acquiring 500 disks. Return: NULL for lack of memory.
  */
-void *context_scratch(struct glk_context *context, size_t n, size_t size);
+void *context_scratch(struct glk_context *context, size_t n, size_t size,
+		      size_t more);
 
 /* Set the message. Return: @error, so that a caller can return it. */
 int context_fail(struct glk_context *context, int error, const char *format,

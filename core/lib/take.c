@@ -42,10 +42,12 @@ static int take_alloc(struct take *t)
 	at = context_scratch(t->context, room,
 			     3 * sizeof(*t->ops) + sizeof(*t->events) +
 				     sizeof(*t->slots) + sizeof(*t->parcels) +
-				     2 * sizeof(*t->op_items) +
-				     sizeof(*t->fds));
+				     2 * sizeof(*t->op_items) + sizeof(*t->fds),
+			     places_size(t->n));
 	if (!at)
 		return -ENOMEM;
+	places_init(&t->places, t->n, at);
+	at += places_size(t->n);
 	t->ops = (struct op *)at;
 	t->events = (struct txn_event *)(t->ops + 3 * room);
 	t->slots = (struct take_slot *)(t->events + room);
@@ -55,7 +57,7 @@ static int take_alloc(struct take *t)
 	memset(t->slots, 0, t->n * sizeof(*t->slots));
 	for (size_t i = 0; i < t->n; i++)
 		t->slots[i].fd = -1;
-	return places_init(&t->places, t->n);
+	return 0;
 }
 
 static int take_init(struct take *t, struct glk_guest *guest, size_t n)
