@@ -76,9 +76,10 @@ int context_begin(struct glk_context *context);
 int context_begin_quick(struct glk_context *context);
 
 /*
- * Memory of @n times @size bytes, and @more, for one call, owned by the context and kept for the next: to
- * give 100 KB back to the kernel and to fault them in again costs a tenth of
- * acquiring 500 disks. Return: NULL for lack of memory.
+ * Memory of @n times @size bytes, and @more, for one call; not zeroed. Owned by
+ * the context and kept for the next: to give 100 KB back to the kernel and to
+ * fault them in again costs a tenth of acquiring 500 disks. Return: NULL for
+ * lack of memory.
  */
 void *context_scratch(struct glk_context *context, size_t n, size_t size,
 		      size_t more);
