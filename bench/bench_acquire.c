@@ -6,9 +6,11 @@
  *   syscall  our engine on plain system calls: the same three steps
  *   uring    our engine on io_uring
  *   api      libguestlock: everything, to the parked leases
+ *   floor    the system calls of that alone
  *   plug-*   one disk, into a guest that runs
  */
 #include "bench/bench.h"
+#include "bench/floor.h"
 
 #include "core/base/clock.h"
 #include "core/base/compat.h"
@@ -159,16 +161,20 @@ static uint64_t run_api(struct bench *b, size_t n)
 	return start;
 }
 
+static uint64_t run_floor(struct bench *b, size_t n)
+{
+	return floor_acquire(b->ring, &b->images, n);
+}
+
 struct variant {
 	const char *name;
 	uint64_t (*run)(struct bench *b, size_t n);
 };
 
 static const struct variant variants[] = {
-	{ "bare", run_bare },
-	{ "syscall", run_syscall },
-	{ "uring", run_uring },
-	{ "api", run_api },
+	{ "bare", run_bare },	{ "syscall", run_syscall },
+	{ "uring", run_uring }, { "api", run_api },
+	{ "floor", run_floor },
 };
 #define N_VARIANTS ARRAY_SIZE(variants)
 
@@ -219,8 +225,9 @@ static json_t *bench_sizes(struct bench *b)
 
 	if (!b->json)
 		printf("us a disk, median of %zu rounds; then ratio to bare\n"
-		       " disks      bare   syscall     uring       api"
-		       "  syscall uring  api\n",
+		       " disks      bare   syscall     uring       api     "
+		       "floor"
+		       "  syscall uring  api    floor\n",
 		       b->rounds);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		json_array_append_new(all, bench_size(b, sizes[i]));
@@ -346,28 +353,34 @@ static json_t *bench_plug(struct bench *b)
 {
 	const char *uuid = plug_uuid;
 	struct series s[] = { { .name = "plug-bare" },
+			      { .name = "plug-floor" },
 			      { .name = "plug-open" },
 			      { .name = "plug-fresh" },
 			      { .name = "plug-command" } };
 	struct glk_guest *guest;
 	const char *path = b->images.paths[600];
 	json_t *all = json_array();
+	int mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 	int pair[2];
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ||
+	    mounts < 0)
 		bench_die("socketpair");
 	pid = bench_sleeper(become_guest, b);
 	check(b, glk_guest_adopt(b->context, uuid, &guest), "adopt");
 	for (size_t round = 0; round < b->rounds * 4; round++) {
 		series_add(&s[0], plug_bare(path, pair));
-		series_add(&s[1], plug_open(b, guest, path));
+		plug_open(b, guest, path);
+		series_add(&s[1], floor_plug(path, pair, mounts));
+		plug_open(b, guest, path);
+		series_add(&s[2], plug_open(b, guest, path));
 		if (round % 4)
 			continue;
-		series_add(&s[2], plug_fresh(uuid, path));
+		series_add(&s[3], plug_fresh(uuid, path));
 		if (!b->command)
 			continue;
-		series_add(&s[3],
+		series_add(&s[4],
 			   plug_command(b->command, "attach-disk", uuid, path));
 		plug_command(b->command, "detach-disk", uuid, path);
 	}

@@ -13,10 +13,11 @@
 /*
  * The front: which operation goes where.
  *
- * A batch is cut into runs of operations of one kind, which are done in order.
- * Local runs are tight loops of system calls; long runs of opens go through the
- * ring. What is remote, what waits, and local opens that turn out to be cold,
- * is handed to the pool of workers while the loop goes on, and is waited for at
+ * A batch is cut into runs, which are done in order: of opens, of what has
+ * flags, and of all else, which is one tight loop of system calls (a lock and
+ * the questions behind it alternate). Long runs of opens go through the ring.
+ * What is remote, what waits, and local opens that turn out to be cold, is
+ * handed to the pool of workers while the loop goes on, and is waited for at
  * the end. Nothing is allocated for a local operation and no clock is read.
  *
  * Measured on Linux 6.18 (2 cores, warm ext4, median us for each open, absolute
@@ -55,6 +56,7 @@ struct engine {
 	struct ring *ring;
 	bool no_ring; /* for good */
 	const char *why_no_ring;
+	size_t reserved; /* descriptors, by the last engine_reserve() */
 
 	/* of the running batch */
 	uint64_t deadline;
@@ -236,18 +238,38 @@ static void run_flagged(struct engine *e, struct op *ops, size_t n)
 	}
 }
 
+/* One system call each, on the spot. */
+static bool is_plain(const struct engine *e, const struct op *op)
+{
+	if (op->flags || op->kind == OP_OPEN)
+		return false;
+	return op->kind != OP_LOCK || !e->ring || !e->ring->lock_op;
+}
+
+static size_t plain_length(const struct engine *e, const struct op *ops,
+			   size_t n)
+{
+	size_t k = 0;
+
+	while (k < n && is_plain(e, &ops[k]))
+		k++;
+	return k;
+}
+
 static void run_batch(struct engine *e, struct op *ops, size_t n)
 {
 	for (size_t i = 0, k; i < n; i += k) {
+		k = plain_length(e, ops + i, n - i);
+		local_run(ops + i, k);
+		if (k)
+			continue;
 		k = run_length(ops + i, n - i);
 		if (ops[i].flags)
 			run_flagged(e, ops + i, k);
 		else if (ops[i].kind == OP_OPEN)
 			run_opens(e, ops + i, k);
-		else if (ops[i].kind == OP_LOCK)
-			run_locks(e, ops + i, k);
 		else
-			local_run(ops + i, k);
+			run_locks(e, ops + i, k);
 	}
 }
 
@@ -300,8 +322,13 @@ bool engine_take_cancel(struct engine *e)
 
 int engine_reserve(struct engine *e, size_t n)
 {
-	(void)e;
-	return fds_reserve(n);
+	int r = 0;
+
+	if (n > e->reserved)
+		r = fds_reserve(n);
+	if (!r)
+		e->reserved = MAX(e->reserved, n);
+	return r;
 }
 
 void engine_close_many(struct engine *e, int *fds, size_t n)

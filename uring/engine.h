@@ -86,7 +86,9 @@ bool engine_take_cancel(struct engine *engine);
 
 /*
  * Make room for @n more descriptors in one step: a shared descriptor table
- * that grows by doubling waits for an RCU grace period each time.
+ * that grows by doubling waits for an RCU grace period each time. It never
+ * shrinks, so the next batch of that size, if the descriptors of the last one
+ * have been closed, has its room already: then nothing is done.
  */
 int engine_reserve(struct engine *engine, size_t n);
 

@@ -184,47 +184,35 @@ void local_call(struct op *op)
 		identify(op->res, &op->open.out);
 }
 
-void local_run(struct op *ops, size_t n)
+static inline int call(struct op *op)
 {
-	struct op *end = ops + n;
-
-	switch ((enum op_kind)ops->kind) {
+	switch ((enum op_kind)op->kind) {
 	case OP_STAT:
-		for (struct op *op = ops; op < end; op++)
-			op->res = call_stat(op);
-		break;
+		return call_stat(op);
 	case OP_STAT_PATH:
-		for (struct op *op = ops; op < end; op++)
-			op->res = call_stat_path(op);
-		break;
+		return call_stat_path(op);
 	case OP_LOCK:
-		for (struct op *op = ops; op < end; op++)
-			op->res = local_lock(op->fd, &op->lock, op->lock.type,
-					     F_OFD_SETLK);
-		break;
+		return local_lock(op->fd, &op->lock, op->lock.type,
+				  F_OFD_SETLK);
 	case OP_UNLOCK:
-		for (struct op *op = ops; op < end; op++)
-			op->res = local_lock(op->fd, &op->lock, F_UNLCK,
-					     F_OFD_SETLK);
-		break;
+		return local_lock(op->fd, &op->lock, F_UNLCK, F_OFD_SETLK);
 	case OP_QUERY:
-		for (struct op *op = ops; op < end; op++)
-			op->res = call_query(op);
-		break;
+		return call_query(op);
 	case OP_CLOSE:
-		for (struct op *op = ops; op < end; op++)
-			op->res = result(close(op->fd));
-		break;
+		return result(close(op->fd));
 	case OP_READ:
 	case OP_WRITE:
-		for (struct op *op = ops; op < end; op++)
-			op->res = call_data(op);
-		break;
+		return call_data(op);
 	case OP_OPEN:
 	default:
-		for (struct op *op = ops; op < end; op++)
-			op->res = -EINVAL;
+		return -EINVAL;
 	}
+}
+
+void local_run(struct op *ops, size_t n)
+{
+	for (struct op *op = ops; op < ops + n; op++)
+		op->res = call(op);
 }
 
 bool local_can_try(const struct op *op)

@@ -11,7 +11,7 @@ struct open_how;
 /* Perform one operation with plain system calls, however long it takes. */
 void local_call(struct op *op);
 
-/* Perform operations of one kind, in order. Not for opens. */
+/* Perform operations in order. Not for opens. */
 void local_run(struct op *ops, size_t n);
 
 /* May this open be tried without waiting? */

@@ -21,6 +21,7 @@ static const char *const feature_names[_FEATURE_N] = {
 	[FEATURE_UNIX_DIAG] = "unix-diag",
 	[FEATURE_STATMOUNT] = "statmount",
 	[FEATURE_THREAD_CANCEL] = "thread-cancel",
+	[FEATURE_PLAIN_TAKE] = "plain-take",
 };
 
 static pthread_once_t feature_once = PTHREAD_ONCE_INIT;

@@ -23,6 +23,7 @@ enum feature {
 	FEATURE_UNIX_DIAG,     /* sock_diag for AF_UNIX */
 	FEATURE_STATMOUNT,     /* statmount(2), 6.8 */
 	FEATURE_THREAD_CANCEL, /* pthread_cancel() of a waiting worker */
+	FEATURE_PLAIN_TAKE,    /* a single disk without a transaction */
 	_FEATURE_N,
 };
 

@@ -129,6 +129,26 @@ static int fill_nonce(struct capsule *c)
 	return 0;
 }
 
+/*
+ * When this process began never changes, and to read it costs as much as the
+ * socket pair. A fork()ed child has another pid. 0 without /proc.
+ */
+static uint64_t own_start_time(void)
+{
+	static _Thread_local struct {
+		pid_t pid;
+		uint64_t start;
+	} known;
+	pid_t pid = getpid();
+
+	if (known.pid == pid)
+		return known.start;
+	if (proc_start_time(pid, &known.start))
+		return 0;
+	known.pid = pid;
+	return known.start;
+}
+
 static int fill_identity(struct capsule *c)
 {
 	struct stat st;
@@ -139,9 +159,7 @@ static int fill_identity(struct capsule *c)
 	c->uid = st.st_uid;
 	c->who.maker_pid = getpid();
 	c->who.created = clock_ns(CLOCK_REALTIME);
-	/* Without /proc it is unknown. */
-	if (proc_start_time(getpid(), &c->who.maker_start))
-		c->who.maker_start = 0;
+	c->who.maker_start = own_start_time();
 	return 0;
 }
 

@@ -36,30 +36,43 @@ static void pushing_done(struct pushing *p)
 		free(p->bytes);
 }
 
-static int prepare(const struct capsule_parcel *parcels, size_t n,
-		   struct pushing *p)
+static int measure(const struct capsule_parcel *parcels, struct pushing *p,
+		   size_t *ret_size)
 {
-	size_t size = 0, at = 0;
-
-	for (size_t i = 0; i < n; i++) {
+	*ret_size = 0;
+	for (size_t i = 0; i < p->n; i++) {
 		if (record_check(&parcels[i]))
 			return -EINVAL;
-		size += record_size(&parcels[i]);
-	}
-	p->n = n;
-	if (n > FEW)
-		p->items = reallocarray(NULL, n, sizeof(*p->items));
-	if (size > sizeof(p->few_bytes))
-		p->bytes = malloc(size);
-	if (!p->items || !p->bytes)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
 		p->items[i] = (struct pack_item){
-			.raw = p->bytes + at,
 			.size = record_size(&parcels[i]),
 			.fds = parcels[i].fds,
 			.n_fds = parcels[i].n_fds,
 		};
+		*ret_size += p->items[i].size;
+	}
+	return 0;
+}
+
+static int prepare(const struct capsule_parcel *parcels, size_t n,
+		   struct pushing *p)
+{
+	size_t size, at = 0;
+	int r;
+
+	p->n = n;
+	if (n > FEW)
+		p->items = reallocarray(NULL, n, sizeof(*p->items));
+	if (!p->items)
+		return -ENOMEM;
+	r = measure(parcels, p, &size);
+	if (r)
+		return r;
+	if (size > sizeof(p->few_bytes))
+		p->bytes = malloc(size);
+	if (!p->bytes)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		p->items[i].raw = p->bytes + at;
 		record_encode(&parcels[i], p->bytes + at);
 		at += p->items[i].size;
 	}
@@ -112,16 +125,30 @@ int capsule_push(struct capsule *c, const struct capsule_parcel *parcels,
 	}
 }
 
-int capsule_fill(struct capsule *c, const struct capsule_parcel *parcels,
-		 size_t n)
+static int fill_some(struct capsule *c, const struct capsule_parcel *parcels,
+		     size_t n)
 {
 	_cleanup_(pushing_done) struct pushing p;
 	int r;
 
 	p.items = p.few;
 	p.bytes = p.few_bytes;
-	if (c->b < 0)
-		return CAPSULE_E_GONE;
 	r = prepare(parcels, n, &p);
 	return r ? r : capsule_of_queue(send_one_by_one(c->a, &p));
+}
+
+/* As many at a time as mostly fit a message, with its memfd: what is prepared
+   takes less memory then than malloc(3) would give back each time. */
+int capsule_fill(struct capsule *c, const struct capsule_parcel *parcels,
+		 size_t n)
+{
+	int r = 0;
+
+	if (c->b < 0)
+		return CAPSULE_E_GONE;
+	for (size_t i = 0, k; i < n && !r; i += k) {
+		k = MIN(n - i, (size_t)QUEUE_FDS_MAX - 1);
+		r = fill_some(c, parcels + i, k);
+	}
+	return r;
 }

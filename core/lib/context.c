@@ -88,29 +88,36 @@ glk_context_conflicts(const struct glk_context *context,
 
 int context_begin(struct glk_context *context)
 {
+	mounts_expire(context->mounts);
+	context->deadline = deadline_in_ms(context->timeout_ms);
+	return context_begin_quick(context);
+}
+
+int context_begin_quick(struct glk_context *context)
+{
 	free(context->message);
 	context->message = NULL;
 	conflict_clear(&context->conflicts);
 	conflict_clear(&context->holders);
-	mounts_expire(context->mounts);
-	context->deadline = deadline_in_ms(context->timeout_ms);
 	if (engine_take_cancel(context->engine))
 		return context_fail(context, -ECANCELED, "cancelled");
 	return 0;
 }
 
-void *context_scratch(struct glk_context *context, size_t n, size_t size)
+void *context_scratch(struct glk_context *context, size_t n, size_t size,
+		      size_t more)
 {
 	size_t bytes;
 
-	if (__builtin_mul_overflow(n, size, &bytes))
+	if (__builtin_mul_overflow(n, size, &bytes) ||
+	    __builtin_add_overflow(bytes, more, &bytes))
 		return NULL;
 	if (bytes > context->scratch_size) {
 		free(context->scratch);
 		context->scratch = malloc(bytes);
 		context->scratch_size = context->scratch ? bytes : 0;
 	}
-	return context->scratch ? memset(context->scratch, 0, bytes) : NULL;
+	return context->scratch;
 }
 
 /* The arguments may be of the message that it replaces. */

@@ -121,8 +121,7 @@ int guest_check(struct glk_guest *guest, enum guest_call call)
 
 static void forget_wanted(struct glk_guest *guest)
 {
-	for (size_t i = 0; i < guest->n_wanted; i++)
-		free(guest->wanted[i].path);
+	texts_done(&guest->wanted_paths);
 	free(guest->wanted);
 	guest->wanted = NULL;
 	guest->n_wanted = guest->cap_wanted = 0;
@@ -187,31 +186,29 @@ GLK_EXPORT int glk_guest_add(struct glk_guest *guest,
 			     const struct glk_disk *disks, size_t n)
 {
 	struct glk_context *context = guest->context;
-	size_t before = guest->n_wanted;
+	struct wanted_disk *w;
 	int r;
 
-	r = context_begin(context);
+	r = context_begin_quick(context);
 	if (r)
 		return r;
 	r = guest_check(guest, GUEST_CALL_ADD);
 	if (r)
 		return r;
+	if (!n)
+		return 0;
 	if (reserve_wanted(guest, n))
 		return context_no_memory(context);
+	w = guest->wanted + guest->n_wanted;
+	for (size_t i = 0; !r && i < n; i++)
+		r = disk_check(context, &disks[i], &w[i]);
 	for (size_t i = 0; !r && i < n; i++) {
-		struct wanted_disk *w = &guest->wanted[guest->n_wanted];
-
-		r = disk_check(context, &disks[i], w);
-		if (r)
-			break;
-		w->path = strdup(disks[i].path);
-		if (!w->path)
+		w[i].path = texts_add(&guest->wanted_paths, disks[i].path);
+		if (!w[i].path)
 			r = context_no_memory(context);
-		else
-			guest->n_wanted++;
 	}
-	while (r && guest->n_wanted > before)
-		free(guest->wanted[--guest->n_wanted].path);
+	if (!r)
+		guest->n_wanted += n;
 	return r;
 }
 

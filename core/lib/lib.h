@@ -7,6 +7,7 @@
 #include "core/lease/guest.h"
 #include "core/lease/txn.h"
 #include "core/lib/mounts.h"
+#include "core/lib/texts.h"
 #include "include/guestlock.h"
 #include "uring/engine.h"
 
@@ -60,6 +61,7 @@ struct glk_guest {
 	struct capsule *capsule;
 	struct wanted_disk *wanted; /* between add and acquire */
 	size_t n_wanted, cap_wanted;
+	struct texts wanted_paths;
 	struct info *info; /* what glk_guest_info() lent out last */
 };
 
@@ -69,12 +71,18 @@ struct glk_guest {
    and start its time limit. Return: 0, or -ECANCELED. */
 int context_begin(struct glk_context *context);
 
+/* The same for a call that looks at no file and waits for nobody, and is made
+   for each disk: it has no time limit, so no clock is read. */
+int context_begin_quick(struct glk_context *context);
+
 /*
- * Zeroed memory for one call, owned by the context and kept for the next: to
- * give 100 KB back to the kernel and to fault them in again costs a tenth of
- * acquiring 500 disks. Return: NULL for lack of memory.
+ * Memory of @n times @size bytes, and @more, for one call; not zeroed. Owned by
+ * the context and kept for the next: to give 100 KB back to the kernel and to
+ * fault them in again costs a tenth of acquiring 500 disks. Return: NULL for
+ * lack of memory.
  */
-void *context_scratch(struct glk_context *context, size_t n, size_t size);
+void *context_scratch(struct glk_context *context, size_t n, size_t size,
+		      size_t more);
 
 /* Set the message. Return: @error, so that a caller can return it. */
 int context_fail(struct glk_context *context, int error, const char *format,

@@ -26,6 +26,10 @@ struct round {
 	struct take *t;
 	size_t first, n; /* events */
 	unsigned point;
+	/* What need not be looked for, if it has not been seen. */
+	bool any_remote; /* among the points of this round */
+	bool any_failed; /* of what was locked or asked here */
+	bool any_qemu;
 };
 
 /* Still going well, with such a point, and not claimed in another way? */
@@ -95,7 +99,7 @@ static bool is_remote(const struct round *round, uint32_t item)
 }
 
 /* Who has found a QEMU asks more when everything is locked. */
-static int judge_question(const struct round *round, uint32_t item,
+static int judge_question(struct round *round, uint32_t item,
 			  const struct op *query, enum question question)
 {
 	bool taken = query->lock.type != F_UNLCK;
@@ -105,17 +109,19 @@ static int judge_question(const struct round *round, uint32_t item,
 	if (question == ASK_HANDOVER)
 		return taken ? TXN_BUSY : 0;
 	round->t->slots[item].qemu = taken;
+	round->any_qemu |= taken;
 	return 0;
 }
 
-static void note(const struct round *round, struct txn_event *e, int res)
+static void note(struct round *round, struct txn_event *e, int res)
 {
 	e->res = res;
 	if (res)
 		round->t->slots[e->item].blamed = (uint8_t)round->point;
+	round->any_failed |= res < 0;
 }
 
-static int ask_apart(const struct round *round, enum question question)
+static int ask_apart(struct round *round, enum question question)
 {
 	struct take *t = round->t;
 	size_t k = 0;
@@ -156,28 +162,31 @@ static size_t n_questions(const struct round *round, uint32_t item)
 }
 
 /* Its lock, and where that is no round trip, its questions behind it. */
-static size_t prepare_item(const struct round *round, uint32_t item,
-			   struct op *ops)
+static size_t prepare_item(struct round *round, uint32_t item, struct op *ops)
 {
 	size_t k = 0;
 
 	prepare(round, item, &ops[k++], OP_LOCK);
-	if (ops->flags)
+	if (ops->flags) {
 		ops->flags |= OP_LEND;
-	for (unsigned q = 0; q < ASK_N && !is_remote(round, item); q++)
+		round->any_remote = true;
+		return k;
+	}
+	for (unsigned q = 0; q < ASK_N; q++)
 		if (asks(round, item, q))
 			prepare_question(round, item, &ops[k++], q);
 	return k;
 }
 
 /* The answers to the same. */
-static size_t judge_item(const struct round *round, struct txn_event *e,
+static size_t judge_item(struct round *round, struct txn_event *e,
 			 const struct op *ops)
 {
+	bool apart = ops->flags & OP_REMOTE;
 	size_t k = 0;
 	int res = take_judge(&ops[k++]);
 
-	for (unsigned q = 0; q < ASK_N && !is_remote(round, e->item); q++) {
+	for (unsigned q = 0; q < ASK_N && !apart; q++) {
 		if (!asks(round, e->item, q))
 			continue;
 		if (!res)
@@ -208,27 +217,33 @@ static void note_lost(const struct round *round)
 /* Then all is lost, perhaps since there is no time left to ask more. */
 static bool has_failed(const struct round *round)
 {
+	if (round->any_failed || !round->t->incoming)
+		return round->any_failed;
 	for (size_t i = round->first; i < round->first + round->n; i++)
 		if (round->t->events[i].res < 0)
 			return true;
 	return false;
 }
 
-static int lock_point(const struct round *round)
+static int lock_point(struct round *round)
 {
 	struct take *t = round->t;
 	size_t end = round->first + round->n, k = 0;
 	int r;
 
+	round->any_remote = false;
 	for (size_t i = round->first; i < end; i++)
 		if (takes_part(round, &t->events[i]))
 			k += prepare_item(round, t->events[i].item, &t->ops[k]);
 	r = take_run(t, k);
-	note_lost(round);
+	if (round->any_remote)
+		note_lost(round);
 	k = 0;
 	for (size_t i = round->first; i < end && !r; i++)
 		if (takes_part(round, &t->events[i]))
 			k += judge_item(round, &t->events[i], &t->ops[k]);
+	if (!round->any_remote)
+		return r;
 	for (unsigned q = 0; q < ASK_N && !r && !has_failed(round); q++)
 		r = ask_apart(round, q);
 	return r;
@@ -256,10 +271,11 @@ static int drop_point(const struct round *round)
 
 	for (size_t i = round->first; i < round->first + round->n; i++) {
 		const struct txn_event *e = &t->events[i];
-		bool claimed = take_claims(t, e->item);
+		bool claimed;
 
 		if (e->res != TXN_BUSY || !may_have(t, e->item, round->point))
 			continue;
+		claimed = take_claims(t, e->item);
 		prepare(round, e->item, &t->ops[k], OP_UNLOCK);
 		t->ops[k].lock.start =
 			claimed ? LOCK_ALL_START : LOCK_BYTE_OWNER;
@@ -298,9 +314,10 @@ int take_lock(struct take *t, const struct txn_act *acts, size_t n)
 		if (!r && t->incoming)
 			r = take_claim(t, round.first, n, round.point);
 	}
-	if (!r && !has_failed(&round))
+	if (!r && !has_failed(&round) && (round.any_qemu || t->incoming))
 		r = qemu_look(t, round.first, n);
-	if (!r && !has_failed(&round))
+	/* A block device always has a second point. */
+	if (!r && !has_failed(&round) && n_points > 1)
 		r = take_look_around(t, round.first, n);
 	return r ? r : drop_refused(&round, n_points);
 }

@@ -167,13 +167,13 @@ static int make_absolute(struct capsule_parcel *parcels, size_t n,
 }
 
 /* While it is being acquired, nobody else can have the guest's capsule. */
-static int park(struct take *t, const struct capsule_parcel *parcels, size_t n)
+int own_push(struct glk_guest *guest, const struct capsule_parcel *parcels,
+	     size_t n)
 {
-	struct capsule *capsule = t->guest->capsule;
-
-	if (guest_state(&t->guest->sm) == GUEST_TAKING)
-		return capsule_fill(capsule, parcels, n);
-	return capsule_push(capsule, parcels, n, t->context->deadline);
+	if (guest_state(&guest->sm) == GUEST_TAKING)
+		return capsule_fill(guest->capsule, parcels, n);
+	return capsule_push(guest->capsule, parcels, n,
+			    guest->context->deadline);
 }
 
 static void add_points(const struct take *t, uint32_t item,
@@ -188,21 +188,17 @@ static void add_points(const struct take *t, uint32_t item,
 
 int own_park(struct take *t)
 {
-	_cleanup_(freep) struct capsule_parcel *parcels = NULL;
 	_cleanup_(name_store_done) struct name_store names = {};
 	uint64_t now = clock_ns(CLOCK_REALTIME);
 	size_t n = 0;
 	int r = 0;
 
-	parcels = malloc((t->n + 1) * sizeof(*parcels));
-	if (!parcels)
-		return -ENOMEM;
 	for (size_t i = 0; i < t->n; i++) {
 		const struct txn_item *item = txn_item(t->txn, i);
 
 		if (item->state != TXN_ITEM_VERIFIED)
 			continue;
-		parcels[n] = (struct capsule_parcel){
+		t->parcels[n] = (struct capsule_parcel){
 			.type = item->type,
 			.mode = item->mode,
 			.scope = scope_of(t, (uint32_t)i),
@@ -210,12 +206,12 @@ int own_park(struct take *t)
 			.since = now,
 			.path = item->path,
 		};
-		add_points(t, (uint32_t)i, &parcels[n++]);
+		add_points(t, (uint32_t)i, &t->parcels[n++]);
 	}
 	if (n)
-		r = make_absolute(parcels, n, &names);
+		r = make_absolute(t->parcels, n, &names);
 	if (!r && n)
-		r = park(t, parcels, n);
+		r = own_push(t->guest, t->parcels, n);
 	if (!r)
 		close_parked(t);
 	return r;

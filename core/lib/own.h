@@ -25,5 +25,9 @@ bool own_has(const struct take *take, struct res_id id, enum res_mode mode);
 void own_reach(const struct take *take, uint32_t item, struct res_id id,
 	       struct mount_kind *ret_kind);
 
+/* Park these. Return: as capsule_push(). */
+int own_push(struct glk_guest *guest, const struct capsule_parcel *parcels,
+	     size_t n);
+
 /* Park every TXN_ITEM_VERIFIED item. Return: as capsule_push(). */
 int own_park(struct take *take);

@@ -47,28 +47,35 @@ static const long stamp_magics[] = {
 	TMPFS_MAGIC,
 };
 
-int places_init(struct places *places, size_t n)
+static uint32_t table_size(size_t n)
 {
 	uint32_t size = 4;
 
 	while (size < 2 * n)
 		size *= 2;
-	*places = (struct places){ .cap = (uint32_t)n, .table_size = size };
-	places->v = zalloc(n + 1, sizeof(*places->v));
-	places->table = zalloc(size, sizeof(*places->table));
-	if (!places->v || !places->table) {
-		places_done(places);
-		return -ENOMEM;
-	}
-	return 0;
+	return size;
+}
+
+size_t places_size(size_t n)
+{
+	return n * sizeof(struct place) + table_size(n) * sizeof(uint32_t);
+}
+
+void places_init(struct places *places, size_t n, void *memory)
+{
+	/* What places_find() adds it writes whole. */
+	*places = (struct places){
+		.v = memory,
+		.table = (uint32_t *)((struct place *)memory + n),
+		.table_size = table_size(n),
+	};
+	memset(places->table, 0, places->table_size * sizeof(uint32_t));
 }
 
 void places_done(struct places *places)
 {
 	for (uint32_t i = 0; i < places->n; i++)
 		fd_close(places->v[i].fd);
-	free(places->v);
-	free(places->table);
 	*places = (struct places){};
 }
 

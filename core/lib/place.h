@@ -27,13 +27,16 @@ struct place {
 
 struct places {
 	struct place *v;
-	uint32_t n, cap;
+	uint32_t n;
 	uint32_t *table; /* hash to index + 1 */
 	uint32_t table_size;
 };
 
-/* Room for at most @n places. Return: 0 or -ENOMEM. */
-int places_init(struct places *places, size_t n);
+/* How much memory @n places need at most. */
+size_t places_size(size_t n);
+
+/* @memory: places_size() of @n, aligned for a pointer; the caller's. */
+void places_init(struct places *places, size_t n, void *memory);
 
 /* Closes the descriptors. */
 void places_done(struct places *places);

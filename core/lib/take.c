@@ -5,6 +5,7 @@
 #include "core/base/util.h"
 #include "core/lib/lease_file.h"
 #include "core/lib/lock_dir.h"
+#include "core/lib/plain.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -31,7 +32,8 @@ static void take_done(struct take *t)
 	free(t->mine);
 }
 
-/* One block: for a single disk, allocating is what costs. */
+/* One block: for a single disk, allocating is what costs. Only the slots have
+   to be zero. */
 static int take_alloc(struct take *t)
 {
 	size_t room = t->n + 1;
@@ -39,19 +41,23 @@ static int take_alloc(struct take *t)
 
 	at = context_scratch(t->context, room,
 			     3 * sizeof(*t->ops) + sizeof(*t->events) +
-				     sizeof(*t->slots) +
-				     2 * sizeof(*t->op_items) +
-				     sizeof(*t->fds));
+				     sizeof(*t->slots) + sizeof(*t->parcels) +
+				     2 * sizeof(*t->op_items) + sizeof(*t->fds),
+			     places_size(t->n));
 	if (!at)
 		return -ENOMEM;
+	places_init(&t->places, t->n, at);
+	at += places_size(t->n);
 	t->ops = (struct op *)at;
 	t->events = (struct txn_event *)(t->ops + 3 * room);
 	t->slots = (struct take_slot *)(t->events + room);
-	t->op_items = (uint32_t *)(t->slots + room);
+	t->parcels = (struct capsule_parcel *)(t->slots + room);
+	t->op_items = (uint32_t *)(t->parcels + room);
 	t->fds = (int *)(t->op_items + 2 * room);
+	memset(t->slots, 0, t->n * sizeof(*t->slots));
 	for (size_t i = 0; i < t->n; i++)
 		t->slots[i].fd = -1;
-	return places_init(&t->places, t->n);
+	return 0;
 }
 
 static int take_init(struct take *t, struct glk_guest *guest, size_t n)
@@ -348,8 +354,8 @@ static int report_outcome(struct take *t)
 	return report_items(t);
 }
 
-int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
-	       size_t n)
+static int take_by_transaction(struct glk_guest *guest,
+			       const struct wanted_disk *disks, size_t n)
 {
 	_cleanup_(take_done) struct take t = {};
 	int r;
@@ -359,7 +365,17 @@ int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
 		r = take_add(&t, disks);
 	if (!r)
 		r = take_drive(&t);
+	return r ? r : report_outcome(&t);
+}
+
+int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
+	       size_t n)
+{
+	int r = n == 1 ? plain_take(guest, disks) : PLAIN_E_NOT;
+
+	if (r == PLAIN_E_NOT)
+		r = take_by_transaction(guest, disks, n);
 	if (r && !guest->context->message)
 		context_fail(guest->context, r, "%s", strerror(-r));
-	return r ? r : report_outcome(&t);
+	return r;
 }

@@ -73,10 +73,11 @@ struct take {
 	struct glk_context *context;
 	struct txn *txn;
 	size_t n;
-	struct take_slot *slots; /* these five are the context's scratch */
+	struct take_slot *slots; /* these six are the context's scratch */
 	struct op *ops;		 /* three for each item */
-	uint32_t *op_items;	 /* scratch: what an op or an ask belongs to */
-	int *fds;		 /* scratch: descriptors to close */
+	struct capsule_parcel *parcels; /* scratch: what is parked */
+	uint32_t *op_items; /* scratch: what an op or an ask belongs to */
+	int *fds;	    /* scratch: descriptors to close */
 	struct txn_event *events;
 	size_t n_events;
 	struct places places;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "core/lib/plain.h"
 #include "tests/unit/lib_kit.h"
 
 #include "core/base/clock.h"
@@ -56,6 +57,16 @@ int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
 	if (hooked && hook.fn)
 		hook.fn();
 	return r;
+}
+
+/* What is tested here is the transaction, of a single disk, too. */
+int __wrap_plain_take(struct glk_guest *guest, const struct wanted_disk *disk);
+
+int __wrap_plain_take(struct glk_guest *guest, const struct wanted_disk *disk)
+{
+	(void)guest;
+	(void)disk;
+	return PLAIN_E_NOT;
 }
 
 static struct glk_context *context;
