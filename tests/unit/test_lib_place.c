@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* For as many places as any test has. */
-static uint64_t memory[8000];
+static uint64_t memory[10000];
 
 static void disks_of_one_directory_share_a_place(void **state)
 {
