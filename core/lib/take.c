@@ -38,14 +38,14 @@ static int take_alloc(struct take *t)
 	char *at;
 
 	at = context_scratch(t->context, room,
-			     3 * sizeof(*t->ops) + sizeof(*t->events) +
-				     sizeof(*t->slots) +
+			     OP_ERRAND_MAX * sizeof(*t->ops) +
+				     sizeof(*t->events) + sizeof(*t->slots) +
 				     2 * sizeof(*t->op_items) +
 				     sizeof(*t->fds));
 	if (!at)
 		return -ENOMEM;
 	t->ops = (struct op *)at;
-	t->events = (struct txn_event *)(t->ops + 3 * room);
+	t->events = (struct txn_event *)(t->ops + OP_ERRAND_MAX * room);
 	t->slots = (struct take_slot *)(t->events + room);
 	t->op_items = (uint32_t *)(t->slots + room);
 	t->fds = (int *)(t->op_items + 2 * room);
