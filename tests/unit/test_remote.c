@@ -491,7 +491,7 @@ static size_t errand(struct op *to, int fd, unsigned disk)
 	snprintf(paths[disk], sizeof(paths[disk]), "%s", slowfs_path(fs, disk));
 	to[0] = lent_lock(fd);
 	to[1] = remote(op_lock(OP_QUERY, fd, F_WRLCK, 100));
-	to[1].flags |= OP_LEND;
+	to[1].flags |= OP_LEND | OP_LINK;
 	to[2] = remote((struct op){
 		.kind = OP_STAT_PATH,
 		.fd = AT_FDCWD,
@@ -499,7 +499,6 @@ static size_t errand(struct op *to, int fd, unsigned disk)
 		.stat = { .path = paths[disk] },
 	});
 	to[0].flags |= OP_LINK;
-	to[1].flags |= OP_LINK;
 	return 3;
 }
 
@@ -569,7 +568,7 @@ ON_EACH(an_errand_that_was_abandoned_goes_no_further)
 ON_EACH(an_errand_is_abandoned_as_a_whole)
 {
 	unsigned releases = knobs->releases, stats = knobs->stats;
-	int fds[66];
+	int fds[65];
 
 	knobs->hang_stat = knobs->deaf = true;
 	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
@@ -577,14 +576,13 @@ ON_EACH(an_errand_is_abandoned_as_a_whole)
 		errand(&ops[3 * i], fds[i], 20 + i);
 	}
 	cancel_when(engine, 3 * ARRAY_SIZE(fds), &knobs->stats, stats + 64);
-	for (unsigned i = 0; i < 3 * ARRAY_SIZE(fds); i++)
+	for (unsigned i = 0; i < 3 * ARRAY_SIZE(fds); i++) {
 		assert_int_equal(ops[i].res, -ECANCELED);
-	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
-		assert_int_equal(ops[3 * i].fd, i < 64 ? -1 : fds[i]);
+		assert_true(i % 3 || (ops[i].fd < 0) == (i / 3 < 64));
+	}
 	slowfs_calm(fs);
 	assert_true(slowfs_await(&knobs->releases, releases + 64));
 	close(fds[64]);
-	close(fds[65]);
 	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
 		assert_true(becomes_free(20 + i));
 }
