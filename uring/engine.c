@@ -147,35 +147,45 @@ struct engine *engine_free(struct engine *e)
 	return NULL;
 }
 
-/*
- * Hand an operation to the workers. After the deadline nothing is begun that
- * may wait; but a descriptor that is to be closed is closed.
- */
-static void run_slow(struct engine *e, struct op *op)
+/* What the workers do not get, for that reason. */
+static void run_without(struct engine *e, struct op *op, int why)
 {
-	bool must = op->flags & (OP_REMOTE | OP_WAIT);
-	int r;
-
-	if (!e->queued && !e->late)
-		e->late = clock_now() >= e->deadline;
-	if (e->late && op->kind != OP_CLOSE) {
-		op->res = -ETIME;
-		return;
-	}
-	r = pool_add(e->pool, op);
-	if (!r)
+	if (op->kind == OP_CLOSE && why == -ETIME && !pool_add(e->pool, op, 1))
 		e->queued = true;
-	else if (must && op->kind != OP_CLOSE)
-		op->res = r;
+	else if (op->kind != OP_CLOSE &&
+		 (why == -ETIME || op->flags & (OP_REMOTE | OP_WAIT)))
+		op->res = why;
 	else
 		local_call(op);
 }
 
-/* Of one kind and with the same flags, from the first on. */
+/*
+ * Hand operations to the workers. After the deadline nothing is begun that may
+ * wait; but a descriptor that is to be closed is closed.
+ */
+static void run_slow(struct engine *e, struct op *ops, size_t n)
+{
+	int r;
+
+	if (!e->queued && !e->late)
+		e->late = clock_now() >= e->deadline;
+	r = e->late ? -ETIME : pool_add(e->pool, ops, n);
+	if (!r)
+		e->queued = true;
+	for (size_t i = 0; i < n && r; i++)
+		run_without(e, &ops[i], r);
+}
+
+/* Of one kind and with the same flags, from the first on; or all for the
+   workers. */
 static size_t run_length(const struct op *ops, size_t n)
 {
 	size_t k = 1;
 
+	while (ops->flags & OP_REMOTE && k < n && ops[k].flags & OP_REMOTE)
+		k++;
+	if (ops->flags & OP_REMOTE)
+		return k;
 	while (k < n && ops[k].kind == ops->kind && ops[k].flags == ops->flags)
 		k++;
 	return k;
@@ -202,7 +212,7 @@ static void run_opens(struct engine *e, struct op *ops, size_t n)
 		if (!ring || ops[i].res == RING_UNANSWERED)
 			local_try_open(&ops[i]);
 		if (local_is_cold(&ops[i]))
-			run_slow(e, &ops[i]);
+			run_slow(e, &ops[i], 1);
 	}
 }
 
@@ -225,16 +235,18 @@ static void run_locks(struct engine *e, struct op *ops, size_t n)
 
 static void run_flagged(struct engine *e, struct op *ops, size_t n)
 {
+	if (ops->flags & OP_REMOTE) {
+		run_slow(e, ops, n);
+		return;
+	}
 	for (struct op *op = ops; op < ops + n; op++) {
-		if (op->flags & OP_REMOTE) {
-			run_slow(e, op);
-		} else if (op->kind == OP_OPEN) {
+		if (op->kind == OP_OPEN) {
 			run_opens(e, op, 1);
-		} else {
-			local_call(op);
-			if (op->kind == OP_LOCK && op->res == -EAGAIN)
-				run_slow(e, op);
+			continue;
 		}
+		local_call(op);
+		if (op->kind == OP_LOCK && op->res == -EAGAIN)
+			run_slow(e, op, 1);
 	}
 }
 

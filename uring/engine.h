@@ -53,8 +53,9 @@ struct engine *engine_free(struct engine *engine);
  * @deadline:	CLOCK_MONOTONIC in ns (core/base/clock.h)
  *
  * Operations that name the same descriptor must not stand in one batch, unless
- * none of them has OP_REMOTE or OP_WAIT: then those that are not opens run in
- * the order of the array. One operation's failure does not stop the others.
+ * they are one errand (OP_LINK), or none of them has OP_REMOTE or OP_WAIT: then
+ * those that are not opens run in the order of the array. One operation's
+ * failure does not stop those of other errands.
  *
  * Opens overlap on io_uring. OP_REMOTE operations overlap on a bounded pool of
  * workers, and so do OP_WAIT locks, and local opens that the kernel cannot

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -37,7 +38,19 @@ enum op_flags {
 	   If the operation had to be abandoned, fd is -1: the engine closes the
 	   descriptor. */
 	OP_LEND = 1 << 3,
+	/*
+	 * The next operation follows this one: both are one errand of one
+	 * worker, which saves handing over between them, and what follows a
+	 * failure is not done but has its res. Only with OP_REMOTE. An errand
+	 * begins with an OP_LOCK or OP_QUERY that has OP_LEND and no OP_WAIT;
+	 * OP_QUERYs of that descriptor follow, with OP_LEND too, and one
+	 * OP_STAT_PATH. It is done or abandoned as a whole: then the first
+	 * one's fd is -1.
+	 */
+	OP_LINK = 1 << 4,
 };
+
+#define OP_ERRAND_MAX 4 /* operations */
 
 struct op_stat {
 	uint64_t dev; /* as stat(2) st_dev */
@@ -78,3 +91,15 @@ struct op {
 		} data;
 	};
 };
+
+/* How many operations are one errand, from its first on. */
+static inline size_t op_errand(const struct op *op)
+{
+	size_t n = 1;
+
+	while (op->flags & OP_LINK) {
+		op++;
+		n++;
+	}
+	return n;
+}

@@ -2,6 +2,7 @@
 #include "uring/pool.h"
 
 #include "core/base/clock.h"
+#include "core/base/err.h"
 #include "core/base/util.h"
 #include "uring/worker.h"
 
@@ -14,6 +15,12 @@
  * the worker then finds itself an orphan, undoes what it did and forgets it.
  * Copies are made by those at work only, at most max_workers of them: a batch
  * of 2000 locks does not need 2000 descriptors more.
+ *
+ * Each hand-over between threads costs about as much as a round trip to a
+ * server on the same host, so there are few. A run of operations is added under
+ * one lock; a worker that has done one takes the next; and one that finds none
+ * is woken by name, the last to fall asleep first, its cache still being warm,
+ * and with the lock free, or it would only go back to sleep for it.
  *
  * A descriptor that was lent (OP_LEND) is not duplicated, and stays with the
  * worker that has it when it is abandoned.
@@ -44,7 +51,6 @@ int pool_new(unsigned max_workers, struct pool **ret_pool)
 		return r;
 	}
 	pthread_mutex_init(&pool->lock, NULL);
-	pthread_cond_init(&pool->work, NULL);
 	pool->refs = 1;
 	pool->max_workers = max_workers ? max_workers : POOL_WORKERS;
 	*ret_pool = pool;
@@ -59,11 +65,18 @@ void pool_unref_locked(struct pool *pool)
 	if (!last)
 		return;
 	waker_deinit(&pool->waker);
-	pthread_cond_destroy(&pool->work);
 	pthread_mutex_destroy(&pool->lock);
 	free(pool->queue);
 	free(pool->closes);
 	free(pool);
+}
+
+static void rouse_all(struct pool *pool)
+{
+	struct worker *w;
+
+	while ((w = worker_rouse_locked(pool)))
+		pthread_cond_signal(&w->wake);
 }
 
 /* Detach those that hang; return those that will end now. */
@@ -100,7 +113,7 @@ struct pool *pool_free(struct pool *pool)
 		while (pool->n_closes)
 			close(pool->closes[--pool->n_closes]);
 	ending = part_workers(pool);
-	pthread_cond_broadcast(&pool->work);
+	rouse_all(pool);
 	pthread_mutex_unlock(&pool->lock);
 	for (struct worker *w = ending; w; w = next) {
 		next = w->next;
@@ -122,23 +135,24 @@ void pool_attach(struct pool *pool, struct ring *ring)
 	pthread_mutex_unlock(&pool->lock);
 }
 
-static int make_room(struct pool *pool, const struct op *op)
+static int make_room(struct pool *pool, size_t n)
 {
-	if (pool->tail == pool->size) {
-		size_t size = pool->size ? 2 * pool->size : 64;
-		struct op **queue =
-			reallocarray(pool->queue, size, sizeof(*queue));
+	size_t size = MAX(2 * pool->size, 64);
+	struct op **queue;
+	int *closes;
 
+	if (pool->size - pool->tail < n) {
+		size = MAX(size, pool->tail + n);
+		queue = reallocarray(pool->queue, size, sizeof(*queue));
 		if (!queue)
 			return -ENOMEM;
 		pool->queue = queue;
 		pool->size = size;
 	}
-	if (op->kind == OP_CLOSE &&
-	    pool->n_closes + pool->tail >= pool->closes_size) {
-		size_t size = pool->n_closes + pool->size;
-		int *closes = reallocarray(pool->closes, size, sizeof(*closes));
-
+	/* All of them may be closes that are left. */
+	if (pool->closes_size < pool->n_closes + pool->size) {
+		size = pool->n_closes + pool->size;
+		closes = reallocarray(pool->closes, size, sizeof(*closes));
 		if (!closes)
 			return -ENOMEM;
 		pool->closes = closes;
@@ -147,7 +161,7 @@ static int make_room(struct pool *pool, const struct op *op)
 	return 0;
 }
 
-static bool wants_worker(const struct pool *pool, const struct op *op)
+static bool wants_worker(const struct pool *pool, bool local)
 {
 	size_t able = pool->n_workers - pool->n_orphans;
 	size_t n_other = pool->outstanding - pool->n_local;
@@ -155,43 +169,89 @@ static bool wants_worker(const struct pool *pool, const struct op *op)
 		      MIN(pool->n_local, POOL_OPENERS);
 	unsigned limit = pool->max_workers;
 
-	if (worker_opens_locally(op))
+	if (local)
 		limit += POOL_OPENERS;
 	return able < want && pool->n_workers < limit;
 }
 
-static void enqueue(struct pool *pool, struct op *op, bool back_out)
+static bool has_long_errand(const struct op *ops, size_t n)
 {
-	int by = back_out ? -1 : 1;
-
-	if (!back_out)
-		pool->queue[pool->tail] = op;
-	pool->tail += by;
-	pool->outstanding += by;
-	if (worker_opens_locally(op))
-		pool->n_local += by;
+	for (size_t i = 0; i < n; i += op_errand(&ops[i]))
+		if (op_errand(&ops[i]) > OP_ERRAND_MAX)
+			return true;
+	return false;
 }
 
-int pool_add(struct pool *pool, struct op *op)
+/* Return: how many errands. */
+static size_t enqueue(struct pool *pool, struct op *ops, size_t n)
 {
+	size_t errands = 0;
+
+	for (size_t i = 0; i < n; i += op_errand(&ops[i])) {
+		pool->queue[pool->tail++] = &ops[i];
+		errands++;
+	}
+	pool->outstanding += errands;
+	if (worker_opens_locally(ops))
+		pool->n_local += errands;
+	return errands;
+}
+
+/* Of what was added last nothing was taken. */
+static void back_out(struct pool *pool, const struct op *ops, size_t errands)
+{
+	pool->tail -= errands;
+	pool->outstanding -= errands;
+	if (worker_opens_locally(ops))
+		pool->n_local -= errands;
+}
+
+/* One worker for each, if there are as many, and as long as there is need. */
+static int employ(struct pool *pool, size_t errands, bool local)
+{
+	int r = 0;
+
+	for (; errands && pool->head < pool->tail && !r; errands--) {
+		struct worker *w = worker_rouse_locked(pool);
+
+		if (w) {
+			pthread_mutex_unlock(&pool->lock);
+			pthread_cond_signal(&w->wake);
+			pthread_mutex_lock(&pool->lock);
+		} else if (wants_worker(pool, local)) {
+			r = worker_start_locked(pool);
+		} else {
+			break;
+		}
+	}
+	return r;
+}
+
+int pool_add(struct pool *pool, struct op *ops, size_t n)
+{
+	size_t errands;
 	int r;
 
+	BUG_RETURN(has_long_errand(ops, n), -ENOTRECOVERABLE);
 	pthread_mutex_lock(&pool->lock);
-	r = make_room(pool, op);
+	r = make_room(pool, n);
 	if (!r) {
-		enqueue(pool, op, false);
-		if (wants_worker(pool, op))
-			r = worker_start_locked(pool);
-		else
-			pthread_cond_signal(&pool->work);
+		errands = enqueue(pool, ops, n);
+		r = employ(pool, errands, worker_opens_locally(ops));
 		/* Without a new one the old ones do it. */
 		if (r && pool->n_workers > pool->n_orphans)
 			r = 0;
 		if (r)
-			enqueue(pool, op, true);
+			back_out(pool, ops, errands);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return r;
+}
+
+static void set_res(struct op *op, int error)
+{
+	for (size_t i = 0, n = op_errand(op); i < n; i++)
+		op[i].res = error;
 }
 
 static void abandon(struct pool *pool, int error)
@@ -201,7 +261,7 @@ static void abandon(struct pool *pool, int error)
 
 		if (op->kind == OP_CLOSE)
 			pool->closes[pool->n_closes++] = op->fd;
-		op->res = error;
+		set_res(op, error);
 	}
 	for (struct worker *w = pool->workers; w; w = w->next) {
 		if (!w->op)
@@ -211,17 +271,18 @@ static void abandon(struct pool *pool, int error)
 			w->leaving = true;
 			pool->n_leaving++;
 		} else {
-			w->op->res = error;
+			set_res(w->op, error);
 			if (worker_is_lent(w->op))
 				w->op->fd = -1;
 		}
 		w->op = NULL;
+		w->orphan = true;
 		if (w->state == WORKER_WAITING)
 			worker_cancel_locked(w);
 	}
 	pool->outstanding = pool->n_local = 0;
 	if (pool->n_closes)
-		pthread_cond_broadcast(&pool->work);
+		rouse_all(pool);
 }
 
 /*

@@ -22,13 +22,12 @@ struct worker;
  */
 struct pool {
 	pthread_mutex_t lock;
-	pthread_cond_t work;
 	struct waker waker;
 	unsigned refs;
 	bool closed;
 	_Atomic bool cancelled;
 
-	struct op **queue; /* [head, tail) wait for a worker */
+	struct op **queue; /* [head, tail): errands that wait for a worker */
 	size_t head, tail, size;
 	size_t outstanding; /* in the queue or with a worker */
 	size_t n_local;	    /* of those, local opens */
@@ -37,8 +36,9 @@ struct pool {
 	size_t n_closes, closes_size;
 
 	struct worker *workers;
+	struct worker *idle; /* they sleep; the last to come is the first */
 	unsigned max_workers;
-	unsigned n_workers, n_idle;
+	unsigned n_workers;
 	unsigned n_orphans; /* work on what was abandoned */
 	unsigned n_leaving; /* of those, cancelled waits and such */
 	unsigned started;
@@ -56,12 +56,13 @@ void pool_unref_locked(struct pool *pool);
 void pool_attach(struct pool *pool, struct ring *ring);
 
 /**
- * pool_add() - add an operation to the running batch
- * @op:	touched until pool_finish() has returned, and not after
+ * pool_add() - add operations to the running batch
+ * @ops:	touched until pool_finish() has returned, and not after; whole
+ *		errands, all of them OP_REMOTE or none
  *
  * Return: 0, or -ENOMEM if there is no worker to be had: nothing changed.
  */
-int pool_add(struct pool *pool, struct op *op);
+int pool_add(struct pool *pool, struct op *ops, size_t n);
 
 /* Wait for the batch; at @deadline or when cancelled, abandon the rest. */
 void pool_finish(struct pool *pool, uint64_t deadline);

@@ -36,6 +36,10 @@
  * one more round trip on FUSE. If it hangs, the result is out already: see
  * WORKER_COMMITTED.
  *
+ * An errand (OP_LINK) is done without the pool's lock, and handed over when all
+ * of it is done. Between its operations it is only asked whether it has been
+ * abandoned: then what it has locked is given back at once.
+ *
  * All signals are blocked, so that no handler of the host runs here. What hangs
  * in the kernel beyond any signal is left alone: its thread goes on by itself,
  * undoes its work whenever it comes back, and holds a reference on the pool. An
@@ -80,15 +84,13 @@ struct worker *worker_free(struct worker *w)
 {
 	if (!w)
 		return NULL;
-	pthread_cond_destroy(&w->stop);
+	pthread_cond_destroy(&w->wake);
 	free(w);
 	return NULL;
 }
 
-static int own_data(struct worker *w)
+static int own_data(struct worker *w, struct op *op)
 {
-	struct op *op = &w->mine;
-
 	if (op->data.size > sizeof(w->data))
 		return -EINVAL;
 	if (op->kind == OP_WRITE)
@@ -97,13 +99,12 @@ static int own_data(struct worker *w)
 	return 0;
 }
 
-/* Copy path or data and duplicate the descriptor of w->mine. */
-static int make_own(struct worker *w)
+/* Copy path or data and duplicate the descriptor of one of w->mine. */
+static int make_own(struct worker *w, struct op *op)
 {
-	struct op *op = &w->mine;
 	const char **path = NULL;
 	bool data = op->kind == OP_READ || op->kind == OP_WRITE;
-	int r = data ? own_data(w) : 0;
+	int r = data ? own_data(w, op) : 0;
 
 	if (r)
 		return r;
@@ -134,8 +135,11 @@ static void take_op(struct worker *w)
 	struct pool *pool = w->pool;
 
 	w->op = pool->queue[pool->head++];
-	w->mine = *w->op;
-	w->mine.res = make_own(w);
+	w->n = op_errand(w->op);
+	for (size_t i = 0; i < w->n; i++) {
+		w->mine[i] = w->op[i];
+		w->mine[i].res = make_own(w, &w->mine[i]);
+	}
 }
 
 static void take_close(struct worker *w)
@@ -143,8 +147,31 @@ static void take_close(struct worker *w)
 	struct pool *pool = w->pool;
 	int fd = pool->closes[--pool->n_closes];
 
-	w->mine = (struct op){ .kind = OP_CLOSE, .fd = fd };
+	w->mine[0] = (struct op){ .kind = OP_CLOSE, .fd = fd };
+	w->n = 1;
 	pool->n_orphans++;
+}
+
+static void fall_asleep(struct worker *w)
+{
+	struct pool *pool = w->pool;
+
+	w->asleep = true;
+	w->next_idle = pool->idle;
+	pool->idle = w;
+	while (w->asleep)
+		pthread_cond_wait(&w->wake, &pool->lock);
+}
+
+struct worker *worker_rouse_locked(struct pool *pool)
+{
+	struct worker *w = pool->idle;
+
+	if (w) {
+		pool->idle = w->next_idle;
+		w->asleep = false;
+	}
+	return w;
 }
 
 /* With the pool's lock. Return: false if the thread shall end. */
@@ -160,50 +187,46 @@ static bool take_work(struct worker *w)
 		else if (pool->closed)
 			return false;
 		else {
-			pool->n_idle++;
-			pthread_cond_wait(&pool->work, &pool->lock);
-			pool->n_idle--;
+			fall_asleep(w);
 			continue;
 		}
 		w->state = WORKER_BUSY;
+		w->orphan = false;
 		return true;
 	}
 }
 
 static void drop_lock(struct worker *w)
 {
-	const struct op_lock *lock = &w->mine.lock;
+	const struct op_lock *lock = &w->mine->lock;
 
 	if (w->held != lock->type)
-		local_lock(w->mine.fd, lock, w->held, F_OFD_SETLK);
+		local_lock(w->mine->fd, lock, w->held, F_OFD_SETLK);
 }
 
 /* Nobody wants the result any more. */
 static void undo(struct worker *w)
 {
-	if (w->mine.kind == OP_OPEN && w->mine.res >= 0)
-		fd_close(w->mine.res);
-	if (w->mine.kind == OP_LOCK && w->mine.res == 0)
+	if (w->mine->kind == OP_OPEN && w->mine->res >= 0)
+		fd_close(w->mine->res);
+	if (w->mine->kind == OP_LOCK && w->mine->res == 0)
 		drop_lock(w);
-	if (worker_is_lent(&w->mine))
-		fd_close(w->mine.fd);
+	if (worker_is_lent(w->mine))
+		fd_close(w->mine->fd);
 	w->fd = fd_close(w->fd);
 }
 
-static void hand_over(struct worker *w)
+static void hand_over(const struct op *mine, struct op *op)
 {
-	struct op *op = w->op;
-
-	op->res = w->mine.res;
+	op->res = mine->res;
 	if (op->kind == OP_QUERY)
-		op->lock = w->mine.lock;
+		op->lock = mine->lock;
 	else if (op->kind == OP_STAT || op->kind == OP_STAT_PATH)
-		op->stat.out = w->mine.stat.out;
+		op->stat.out = mine->stat.out;
 	else if (op->kind == OP_OPEN)
-		op->open.out = w->mine.open.out;
+		op->open.out = mine->open.out;
 	else if (op->kind == OP_READ && op->res > 0)
-		memcpy(op->data.to, w->data, (size_t)op->res);
-	w->state = WORKER_COMMITTED;
+		memcpy(op->data.to, mine->data.from, (size_t)op->res);
 }
 
 static void finish_orphan(struct worker *w)
@@ -227,7 +250,9 @@ static void finish_work(struct worker *w)
 	struct pool *pool = w->pool;
 
 	if (w->op) {
-		hand_over(w);
+		for (size_t i = 0; i < w->n; i++)
+			hand_over(&w->mine[i], &w->op[i]);
+		w->state = WORKER_COMMITTED;
 		if (w->fd >= 0) {
 			pthread_mutex_unlock(&pool->lock);
 			w->fd = fd_close(w->fd);
@@ -236,7 +261,7 @@ static void finish_work(struct worker *w)
 	}
 	if (w->op) {
 		w->op = NULL;
-		pool->n_local -= worker_opens_locally(&w->mine);
+		pool->n_local -= worker_opens_locally(w->mine);
 		if (--pool->outstanding == 0)
 			waker_wake(&pool->waker);
 	} else {
@@ -262,7 +287,7 @@ static void cancelled(void *arg)
 {
 	struct worker *w = arg;
 
-	w->mine.res = 0; /* it may have been granted */
+	w->mine->res = 0; /* it may have been granted */
 	pthread_mutex_lock(&w->pool->lock);
 	finish_work(w);
 	leave(w);
@@ -271,7 +296,7 @@ static void cancelled(void *arg)
 /* Nothing of this is on the stack, which is thrown away when cancelled. */
 static void wait_cancellable(struct worker *w)
 {
-	struct op *op = &w->mine;
+	struct op *op = w->mine;
 
 	w->wait = (struct flock){
 		.l_type = op->lock.type,
@@ -291,7 +316,7 @@ static void wait_cancellable(struct worker *w)
 static void wait_polling(struct worker *w)
 {
 	uint64_t pause = POLL_FIRST;
-	struct op *op = &w->mine;
+	struct op *op = w->mine;
 
 	pthread_mutex_lock(&w->pool->lock);
 	while (w->op) {
@@ -306,7 +331,7 @@ static void wait_polling(struct worker *w)
 		pthread_mutex_lock(&w->pool->lock);
 		if (op->res != -EAGAIN)
 			break;
-		pthread_cond_timedwait(&w->stop, &w->pool->lock, &ts);
+		pthread_cond_timedwait(&w->wake, &w->pool->lock, &ts);
 		pause = MIN(2 * pause, POLL_LAST);
 	}
 	pthread_mutex_unlock(&w->pool->lock);
@@ -320,9 +345,9 @@ static void wait_lock(struct worker *w)
 	if (w->op)
 		w->state = WORKER_WAITING;
 	else
-		w->mine.res = -ECANCELED;
+		w->mine->res = -ECANCELED;
 	pthread_mutex_unlock(&pool->lock);
-	if (w->mine.res)
+	if (w->mine->res)
 		return;
 	if (can_cancel)
 		wait_cancellable(w);
@@ -330,17 +355,31 @@ static void wait_lock(struct worker *w)
 		wait_polling(w);
 }
 
-static void work(struct worker *w)
+static void perform(struct worker *w, struct op *op)
 {
-	if (w->mine.res) /* of make_own() */
-		return;
-	w->held = F_UNLCK;
-	if (w->mine.kind == OP_LOCK && !worker_is_lent(&w->mine))
-		w->held = held_type(w->fd, &w->mine.lock);
-	if (w->mine.kind == OP_LOCK && (w->mine.flags & OP_WAIT))
+	if (op->kind == OP_LOCK && !worker_is_lent(op))
+		w->held = held_type(w->fd, &op->lock);
+	if (op->kind == OP_LOCK && (op->flags & OP_WAIT))
 		wait_lock(w);
 	else
-		local_call(&w->mine);
+		local_call(op);
+}
+
+/* What was abandoned goes no further: it may have a lock by now. */
+static void work(struct worker *w)
+{
+	int failed = 0;
+
+	w->held = F_UNLCK;
+	for (size_t i = 0; i < w->n && !w->orphan; i++) {
+		struct op *op = &w->mine[i];
+
+		if (failed)
+			op->res = failed;
+		else if (!op->res) /* of make_own() */
+			perform(w, op);
+		failed = MIN(op->res, 0);
+	}
 }
 
 static void *worker_main(void *arg)
@@ -393,7 +432,7 @@ static struct worker *worker_new(struct pool *pool)
 	w->fd = -1;
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->stop, &attr);
+	pthread_cond_init(&w->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	return w;
 }
@@ -429,7 +468,7 @@ void worker_cancel_locked(struct worker *w)
 	w->leaving = true;
 	w->pool->n_leaving++;
 	if (!can_cancel) {
-		pthread_cond_signal(&w->stop);
+		pthread_cond_signal(&w->wake);
 		return;
 	}
 	w->state = WORKER_CANCELLED;

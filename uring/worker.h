@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct pool;
@@ -21,15 +22,19 @@ enum worker_state {
 struct worker {
 	struct pool *pool;
 	struct worker *prev, *next;
+	struct worker *next_idle;
 	pthread_t thread;
-	pthread_cond_t stop; /* where threads cannot be cancelled */
+	pthread_cond_t wake; /* from its sleep, or a wait that polls */
 	enum worker_state state;
-	bool detached;	/* frees itself */
-	bool leaving;	/* counts in pool->n_leaving */
-	struct op *op;	/* the caller's; NULL: idle, or abandoned */
-	struct op mine; /* with descriptor and path of our own */
-	int fd;		/* duplicate of the caller's, or -1 */
-	short held;	/* what the description had locked before */
+	bool asleep;	    /* in pool->idle */
+	bool detached;	    /* frees itself */
+	bool leaving;	    /* counts in pool->n_leaving */
+	struct op *op;	    /* the caller's; NULL: idle, or abandoned */
+	atomic_bool orphan; /* abandoned; changes with the pool's lock */
+	struct op mine[OP_ERRAND_MAX]; /* with descriptor and path of our own */
+	size_t n;		       /* of those */
+	int fd;			       /* duplicate of the caller's, or -1 */
+	short held; /* what the description had locked before */
 	struct flock wait;
 	union {
 		char path[PATH_MAX];
@@ -39,6 +44,10 @@ struct worker {
 
 /* Start one more. pool->lock is held, and dropped meanwhile. 0 or -ENOMEM. */
 int worker_start_locked(struct pool *pool);
+
+/* The one that fell asleep last, or NULL. pool->lock is held; the condition is
+   yet to be signalled, with the lock or without. */
+struct worker *worker_rouse_locked(struct pool *pool);
 
 /* Stop waiting for a lock and drop it. pool->lock is held. */
 void worker_cancel_locked(struct worker *worker);

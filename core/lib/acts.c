@@ -52,33 +52,65 @@ static void note_replaced(struct take *t, struct txn_event *e)
 	slot->located = false;
 }
 
-/* Verify one by one those whose place cannot answer for them. */
+bool take_place_answers(const struct take *t, uint32_t item)
+{
+	const struct take_slot *slot = &t->slots[item];
+
+	return !slot->alone && t->places.v[slot->place].armed;
+}
+
+void take_prepare_look(const struct take *t, uint32_t item, struct op *op)
+{
+	*op = (struct op){ .kind = OP_STAT_PATH,
+			   .flags = take_flags(&t->slots[item]),
+			   .fd = AT_FDCWD,
+			   .stat = { .path = txn_item(t->txn, item)->path } };
+}
+
+static bool leads_there(const struct take *t, uint32_t item,
+			const struct op *look)
+{
+	struct res_id named = { look->stat.out.dev, look->stat.out.ino };
+
+	return res_id_equal(named, take_point(t, item, 0).file);
+}
+
+void take_note_look(struct take *t, uint32_t item, const struct op *look)
+{
+	t->slots[item].named =
+		!look->res && leads_there(t, item, look) ? t->step : 0;
+}
+
+/* Since its lock, if that was in this step or in the one before. */
+static bool was_named(const struct take *t, uint32_t item)
+{
+	const struct take_slot *slot = &t->slots[item];
+
+	return slot->named && slot->named + 1 >= t->step;
+}
+
+/* Verify one by one those whose place cannot answer for them, if that was not
+   done just now. */
 static int verify_alone(struct take *t, const struct txn_act *acts, size_t n)
 {
 	size_t k = 0;
 	int r;
 
 	for (size_t i = 0; i < n; i++) {
-		const struct take_slot *slot = &t->slots[acts[i].item];
-		const char *path = txn_item(t->txn, acts[i].item)->path;
+		uint32_t item = acts[i].item;
 
-		if (!slot->alone && t->places.v[slot->place].armed)
+		if (was_named(t, item) || take_place_answers(t, item))
 			continue;
 		t->op_items[k] = (uint32_t)(t->n_events - n + i);
-		t->ops[k++] = (struct op){ .kind = OP_STAT_PATH,
-					   .flags = take_flags(slot),
-					   .fd = AT_FDCWD,
-					   .stat = { .path = path } };
+		take_prepare_look(t, item, &t->ops[k++]);
 	}
 	r = take_run(t, k);
 	for (size_t i = 0; i < k && !r; i++) {
 		struct txn_event *e = &t->events[t->op_items[i]];
 		const struct op *op = &t->ops[i];
-		struct res_id named = { op->stat.out.dev, op->stat.out.ino };
 
 		if (op->res == -ENOENT ||
-		    (!op->res &&
-		     !res_id_equal(named, take_point(t, e->item, 0).file)))
+		    (!op->res && !leads_there(t, e->item, op)))
 			note_replaced(t, e);
 		else
 			e->res = op->res;
@@ -435,6 +467,7 @@ int take_perform(struct take *t, const struct txn_act *acts, size_t n)
 {
 	int r = 0;
 
+	t->step++;
 	while (n && !r) {
 		size_t k = 1;
 

@@ -13,9 +13,11 @@
  * Plain images have one point, so for them there is one round.
  *
  * A lock and the questions behind it (does nobody hand the disk over? has no
- * QEMU got it open?) stand in one batch where locks are local, which the engine
- * runs in order; where they are a round trip they are batches of their own,
- * each overlapping, since operations on one descriptor must not.
+ * QEMU got it open?) stand in one batch, which the engine runs in order. Where
+ * they are round trips they are one errand of a worker, and so is the look
+ * whether the path still leads there, which is then not needed later: it only
+ * has to come after the lock. So most of these round trips are made while other
+ * disks wait for their locks, and no thread is woken for each.
  *
  * What is not a lock but must be looked at once the disk is locked comes last
  * (take_look_around()). Both of two that exclude each other in such a way lock
@@ -121,60 +123,40 @@ static void note(struct round *round, struct txn_event *e, int res)
 	round->any_failed |= res < 0;
 }
 
-static int ask_apart(struct round *round, enum question question)
+/* Where its place will not answer for it, and that is a round trip, the disk's
+   path is looked at while one is at it. */
+static bool looks(const struct round *round, uint32_t item)
 {
-	struct take *t = round->t;
-	size_t k = 0;
-	int r;
-
-	for (size_t i = round->first; i < round->first + round->n; i++) {
-		struct txn_event *e = &t->events[i];
-
-		if (!takes_part(round, e) || !is_remote(round, e->item) ||
-		    !asks(round, e->item, question))
-			continue;
-		t->op_items[k] = (uint32_t)i;
-		prepare_question(round, e->item, &t->ops[k], question);
-		t->ops[k++].flags |= OP_LEND;
-	}
-	r = take_run(t, k);
-	for (size_t i = 0; i < k; i++) {
-		struct txn_event *e = &t->events[t->op_items[i]];
-
-		if (t->ops[i].fd < 0)
-			*take_descriptor(t, e->item, round->point) = -1;
-		if (r)
-			continue;
-		note(round, e,
-		     judge_question(round, e->item, &t->ops[i], question));
-	}
-	return r;
+	return !round->point && is_remote(round, item) &&
+	       !take_place_answers(round->t, item);
 }
 
-/* Of those that follow its lock in one batch. */
-static size_t n_questions(const struct round *round, uint32_t item)
+static size_t n_ops(const struct round *round, uint32_t item)
 {
-	size_t n = 0;
+	size_t n = 1 + looks(round, item);
 
-	for (unsigned q = 0; q < ASK_N && !is_remote(round, item); q++)
+	for (unsigned q = 0; q < ASK_N; q++)
 		n += asks(round, item, q);
 	return n;
 }
 
-/* Its lock, and where that is no round trip, its questions behind it. */
+/* Its lock, its questions behind it, and the look. */
 static size_t prepare_item(struct round *round, uint32_t item, struct op *ops)
 {
 	size_t k = 0;
+	bool remote;
 
 	prepare(round, item, &ops[k++], OP_LOCK);
-	if (ops->flags) {
-		ops->flags |= OP_LEND;
-		round->any_remote = true;
-		return k;
-	}
+	remote = ops->flags & OP_REMOTE;
+	round->any_remote |= remote;
 	for (unsigned q = 0; q < ASK_N; q++)
 		if (asks(round, item, q))
 			prepare_question(round, item, &ops[k++], q);
+	for (size_t i = 0; i < k && remote; i++)
+		ops[i].flags |= OP_LEND | OP_LINK;
+	if (remote && looks(round, item))
+		take_prepare_look(round->t, item, &ops[k++]);
+	ops[k - 1].flags &= (uint8_t)~OP_LINK;
 	return k;
 }
 
@@ -182,17 +164,19 @@ static size_t prepare_item(struct round *round, uint32_t item, struct op *ops)
 static size_t judge_item(struct round *round, struct txn_event *e,
 			 const struct op *ops)
 {
-	bool apart = ops->flags & OP_REMOTE;
-	size_t k = 0;
-	int res = take_judge(&ops[k++]);
+	bool remote = ops->flags & OP_REMOTE;
+	int res = take_judge(ops);
+	size_t k = 1;
 
-	for (unsigned q = 0; q < ASK_N && !apart; q++) {
+	for (unsigned q = 0; q < ASK_N; q++) {
 		if (!asks(round, e->item, q))
 			continue;
 		if (!res)
 			res = judge_question(round, e->item, &ops[k], q);
 		k++;
 	}
+	if (remote && looks(round, e->item))
+		take_note_look(round->t, e->item, &ops[k++]);
 	note(round, e, res);
 	return k;
 }
@@ -208,9 +192,9 @@ static void note_lost(const struct round *round)
 
 		if (!takes_part(round, e))
 			continue;
-		if (t->ops[k++].fd < 0)
+		if (t->ops[k].fd < 0)
 			*take_descriptor(t, e->item, round->point) = -1;
-		k += n_questions(round, e->item);
+		k += n_ops(round, e->item);
 	}
 }
 
@@ -242,10 +226,6 @@ static int lock_point(struct round *round)
 	for (size_t i = round->first; i < end && !r; i++)
 		if (takes_part(round, &t->events[i]))
 			k += judge_item(round, &t->events[i], &t->ops[k]);
-	if (!round->any_remote)
-		return r;
-	for (unsigned q = 0; q < ASK_N && !r && !has_failed(round); q++)
-		r = ask_apart(round, q);
 	return r;
 }
 

@@ -40,8 +40,9 @@ static int take_alloc(struct take *t)
 	char *at;
 
 	at = context_scratch(t->context, room,
-			     3 * sizeof(*t->ops) + sizeof(*t->events) +
-				     sizeof(*t->slots) + sizeof(*t->parcels) +
+			     OP_ERRAND_MAX * sizeof(*t->ops) +
+				     sizeof(*t->events) + sizeof(*t->slots) +
+				     sizeof(*t->parcels) +
 				     2 * sizeof(*t->op_items) + sizeof(*t->fds),
 			     places_size(t->n));
 	if (!at)
@@ -49,7 +50,7 @@ static int take_alloc(struct take *t)
 	places_init(&t->places, t->n, at);
 	at += places_size(t->n);
 	t->ops = (struct op *)at;
-	t->events = (struct txn_event *)(t->ops + 3 * room);
+	t->events = (struct txn_event *)(t->ops + OP_ERRAND_MAX * room);
 	t->slots = (struct take_slot *)(t->events + room);
 	t->parcels = (struct capsule_parcel *)(t->slots + room);
 	t->op_items = (uint32_t *)(t->parcels + room);

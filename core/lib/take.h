@@ -51,6 +51,7 @@ struct take_slot {
 	bool patient;	 /* somebody has a lease on it (F_SETLEASE): wait */
 	bool qemu;	 /* a QEMU has it open, and not as we want */
 	bool has_source; /* claimed from the source of a migration */
+	uint32_t named;	 /* the step in which its path led to it, locked */
 	uint8_t blamed;	 /* the point that was last refused, or that failed */
 	struct op_stat seen;	/* what is open; mode 0: ask */
 	struct take_more *more; /* or NULL; kept until it is opened again */
@@ -74,7 +75,7 @@ struct take {
 	struct txn *txn;
 	size_t n;
 	struct take_slot *slots; /* these six are the context's scratch */
-	struct op *ops;		 /* three for each item */
+	struct op *ops;		 /* OP_ERRAND_MAX for each item */
 	struct capsule_parcel *parcels; /* scratch: what is parked */
 	uint32_t *op_items; /* scratch: what an op or an ask belongs to */
 	int *fds;	    /* scratch: descriptors to close */
@@ -82,6 +83,7 @@ struct take {
 	size_t n_events;
 	struct places places;
 	bool places_opened;
+	uint32_t step; /* of the transaction, from 1 on */
 	bool host_dir_made;
 	bool incoming; /* exclusive disks are claimed, see claim.c */
 	struct take_mine *mine;
@@ -148,6 +150,14 @@ int *take_descriptor(const struct take *take, uint32_t item, unsigned point);
 
 /* acts.c: the event that answers an act. */
 struct txn_event *take_event(struct take *take, const struct txn_act *act);
+
+/* acts.c: is a look at the item's path not needed? */
+bool take_place_answers(const struct take *take, uint32_t item);
+
+/* acts.c: the look at its path, to be taken once it is locked, and its answer,
+   which VERIFY relies on if it follows at once. */
+void take_prepare_look(const struct take *take, uint32_t item, struct op *op);
+void take_note_look(struct take *take, uint32_t item, const struct op *op);
 
 /* acts.c: run the first @n ops. Return: as engine_run(). */
 int take_run(struct take *take, size_t n);

@@ -21,6 +21,11 @@
  * when each may be answered, and answers all that are due. A waiting lock is
  * due once nothing conflicts with it.
  *
+ * It shares the processors with whom it serves, so it must do little for each:
+ * the locks of a file are a list of their own, and what waits for its time is
+ * in the order of that, apart from what waits longer, for a knob or for
+ * somebody's lock.
+ *
  * The kernel tells nobody that an OFD lock of a FUSE file is gone when its
  * description is closed, so a release drops what was locked through that
  * handle.
@@ -46,7 +51,7 @@ struct lock {
 };
 
 struct request {
-	struct request *next;
+	struct request *next, *prev; /* prev: of early ones only */
 	fuse_req_t req;
 	enum kind kind;
 	bool wait; /* for the lock */
@@ -56,9 +61,11 @@ struct request {
 };
 
 static struct slowfs_knobs *knobs;
-static struct request *requests, **last_request = &requests;
+static struct request *early, *last_early; /* the next one to be due first */
+static struct request *late, **last_late = &late;
+static bool any_interrupted;
 static unsigned n_requests;
-static struct lock *locks;
+static struct lock *locks[FIRST_INO + SLOWFS_FILES]; /* of each inode */
 static uint64_t next_handle;
 
 static struct stat attr_of(fuse_ino_t ino)
@@ -81,7 +88,7 @@ static off_t last_byte(const struct flock *range)
 
 static bool same_place(const struct lock *a, const struct lock *b)
 {
-	return a->ino == b->ino && a->range.l_start <= last_byte(&b->range) &&
+	return a->range.l_start <= last_byte(&b->range) &&
 	       b->range.l_start <= last_byte(&a->range);
 }
 
@@ -89,7 +96,7 @@ static const struct lock *find_conflict(const struct lock *wanted)
 {
 	short type = wanted->range.l_type;
 
-	for (const struct lock *l = locks; l; l = l->next)
+	for (const struct lock *l = locks[wanted->ino]; l; l = l->next)
 		if (same_place(l, wanted) && l->owner != wanted->owner &&
 		    type != F_UNLCK &&
 		    (type == F_WRLCK || l->range.l_type == F_WRLCK))
@@ -104,20 +111,26 @@ static bool same_owner(const struct lock *l, const struct lock *key)
 
 static bool same_handle(const struct lock *l, const struct lock *key)
 {
-	return l->ino == key->ino && l->handle == key->handle;
+	return l->handle == key->handle;
 }
 
-static bool any_lock(const struct lock *l, const struct lock *key)
+static void drop_all_locks(void)
 {
-	(void)l, (void)key;
-	return true;
+	for (size_t ino = 0; ino < ARRAY_SIZE(locks); ino++) {
+		struct lock *l;
+
+		while ((l = locks[ino])) {
+			locks[ino] = l->next;
+			free(l);
+		}
+	}
 }
 
 /* Ranges are never split: tests lock single bytes. */
 static void drop_locks(bool (*match)(const struct lock *, const struct lock *),
 		       const struct lock *key)
 {
-	struct lock **p = &locks;
+	struct lock **p = &locks[key->ino];
 
 	while (*p) {
 		struct lock *l = *p;
@@ -144,8 +157,8 @@ static int set_lock(const struct lock *wanted)
 	if (!l)
 		return ENOLCK;
 	*l = *wanted;
-	l->next = locks;
-	locks = l;
+	l->next = locks[l->ino];
+	locks[l->ino] = l;
 	return 0;
 }
 
@@ -224,15 +237,36 @@ static void answer(const struct request *q)
 		fuse_reply_err(q->req, 0);
 }
 
-static void settle(void)
+/* The last come are mostly the last due. */
+static void add_early(struct request *q)
 {
-	struct request **p = &requests;
-	uint64_t now = clock_now();
+	struct request *before = last_early;
 
-	if (knobs->lose_locks) {
-		drop_locks(any_lock, NULL);
-		knobs->lose_locks = false;
-	}
+	while (before && before->due > q->due)
+		before = before->prev;
+	q->prev = before;
+	q->next = before ? before->next : early;
+	*(before ? &before->next : &early) = q;
+	*(q->next ? &q->next->prev : &last_early) = q;
+}
+
+static void remove_early(struct request *q)
+{
+	*(q->prev ? &q->prev->next : &early) = q->next;
+	*(q->next ? &q->next->prev : &last_early) = q->prev;
+}
+
+static void finish(struct request *q)
+{
+	n_requests--;
+	answer(q);
+	free(q);
+}
+
+static void settle_late(uint64_t now)
+{
+	struct request **p = &late;
+
 	while (*p) {
 		struct request *q = *p;
 
@@ -241,11 +275,45 @@ static void settle(void)
 			continue;
 		}
 		*p = q->next;
-		n_requests--;
-		answer(q);
-		free(q);
+		finish(q);
 	}
-	last_request = p;
+	last_late = p;
+}
+
+static void add_late(struct request *q)
+{
+	q->next = NULL;
+	*last_late = q;
+	last_late = &q->next;
+}
+
+static void settle_early(uint64_t now)
+{
+	struct request *q, *next;
+
+	for (q = early; q && (q->due <= now || any_interrupted); q = next) {
+		next = q->next;
+		if (q->due > now && !q->interrupted)
+			continue;
+		remove_early(q);
+		if (is_due(q, now))
+			finish(q);
+		else
+			add_late(q);
+	}
+	any_interrupted = false;
+}
+
+static void settle(void)
+{
+	uint64_t now = clock_now();
+
+	if (knobs->lose_locks) {
+		drop_all_locks();
+		knobs->lose_locks = false;
+	}
+	settle_late(now);
+	settle_early(now);
 	knobs->waiting = n_requests;
 }
 
@@ -255,6 +323,7 @@ static void interrupt(fuse_req_t req, void *arg)
 
 	(void)req;
 	q->interrupted = !knobs->deaf;
+	any_interrupted |= q->interrupted;
 }
 
 static void enqueue(fuse_req_t req, struct request wanted, unsigned ms)
@@ -268,8 +337,7 @@ static void enqueue(fuse_req_t req, struct request wanted, unsigned ms)
 	*q = wanted;
 	q->req = req;
 	q->due = deadline_in_ms(ms);
-	*last_request = q;
-	last_request = &q->next;
+	add_early(q);
 	if (++n_requests > knobs->max_waiting)
 		knobs->max_waiting = n_requests;
 	fuse_req_interrupt_func(req, interrupt, q);
@@ -287,6 +355,7 @@ static void do_getattr(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
 	(void)fi;
+	knobs->stats++;
 	enqueue(req, (struct request){ .kind = STAT, .lock.ino = ino },
 		knobs->stat_ms);
 }
@@ -312,6 +381,7 @@ static struct lock lock_of(fuse_ino_t ino, const struct fuse_file_info *fi,
 static void do_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		     struct flock *range)
 {
+	knobs->queries++;
 	enqueue(req,
 		(struct request){ .kind = QUERY,
 				  .lock = lock_of(ino, fi, range) },
@@ -389,12 +459,11 @@ static struct fuse_session *new_session(int fd)
 static void wait_for_work(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-	uint64_t now = clock_now(), ns = requests ? LOOK_NS : IDLE_NS;
+	uint64_t now = clock_now(), ns = late ? LOOK_NS : IDLE_NS;
 	struct timespec ts = {};
 
-	for (const struct request *q = requests; q; q = q->next)
-		if (!hangs(q))
-			ns = MIN(ns, q->due > now ? q->due - now : LOOK_NS);
+	if (early)
+		ns = MIN(ns, early->due > now ? early->due - now : 0);
 	ts.tv_nsec = (long)ns;
 	ppoll(&pfd, 1, &ts, NULL);
 }

@@ -25,7 +25,8 @@ struct slowfs_knobs {
 	atomic_bool deaf;
 	/* What has come in so far, what waits for an answer now, and how many
 	   were without an answer at most. */
-	_Atomic unsigned opens, flushes, releases, locks, waiting, max_waiting;
+	_Atomic unsigned opens, stats, flushes, releases, locks, queries;
+	_Atomic unsigned waiting, max_waiting;
 	_Atomic unsigned unlinks; /* which are refused */
 };
 

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -226,6 +227,51 @@ static void many_round_trips_overlap(void **state)
 		free((char *)disks[i].path);
 }
 
+static void a_disk_costs_five_round_trips(void **state)
+{
+	unsigned opens = knobs->opens, locks = knobs->locks;
+	unsigned queries = knobs->queries, stats = knobs->stats;
+	unsigned flushes = knobs->flushes;
+
+	(void)state;
+	assert_int_equal(guest_attach(guest, slowfs_path(fs, 30), 0), 0);
+	assert_int_equal(knobs->opens, opens + 1);
+	assert_int_equal(knobs->locks, locks + 1);
+	assert_int_equal(knobs->queries, queries + 1);
+	assert_int_equal(knobs->stats, stats + 1);
+	assert_int_equal(knobs->flushes, flushes + 1);
+}
+
+struct holder {
+	int fd;
+	unsigned locks;
+};
+
+static void *let_go(void *arg)
+{
+	struct holder *holder = arg;
+
+	assert_true(slowfs_await(&knobs->locks, holder->locks));
+	close(holder->fd);
+	return NULL;
+}
+
+/* One that waits for another may be replaced meanwhile. */
+static void a_path_is_looked_at_again_after_a_pause(void **state)
+{
+	const char *paths[] = { slowfs_path(fs, 31), slowfs_path(fs, 32) };
+	struct holder holder = { .fd = kit_lock(paths[1], 0, F_WRLCK) };
+	unsigned stats = knobs->stats;
+	pthread_t thread;
+
+	(void)state;
+	holder.locks = knobs->locks + 2;
+	assert_int_equal(pthread_create(&thread, NULL, let_go, &holder), 0);
+	assert_int_equal(kit_attach(guest, paths, 2), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(knobs->stats, stats + 3);
+}
+
 static void a_server_that_hangs_does_not_keep_a_detach(void **state)
 {
 	const char *paths[] = { slowfs_path(fs, 4), test_file("beside", 0) };
@@ -376,6 +422,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_close_that_hangs_ends_in_time),
 	TEST(a_stat_and_a_close_that_hang_end_in_time),
 	TEST(many_round_trips_overlap),
+	TEST(a_disk_costs_five_round_trips),
+	TEST(a_path_is_looked_at_again_after_a_pause),
 	TEST(a_server_that_hangs_does_not_keep_a_detach),
 	TEST(what_a_server_keeps_may_be_held_until_nobody_has_it),
 	TEST(an_unlock_that_hangs_ends_in_time),

@@ -49,7 +49,7 @@ static void workers_are_started_as_they_are_needed_and_stay(void **state)
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < MANY; i++) {
 			ops[i] = remote_open();
-			assert_int_equal(pool_add(pool, &ops[i]), 0);
+			assert_int_equal(pool_add(pool, &ops[i], 1), 0);
 		}
 		pool_finish(pool, DEADLINE_NEVER);
 		for (int i = 0; i < MANY; i++) {
@@ -70,13 +70,36 @@ static void one_operation_needs_one_worker_however_often(void **state)
 	(void)state;
 	for (int i = 0; i < 50; i++) {
 		ops[0] = remote_open();
-		assert_int_equal(pool_add(pool, &ops[0]), 0);
+		assert_int_equal(pool_add(pool, &ops[0], 1), 0);
 		pool_finish(pool, DEADLINE_NEVER);
 		assert_true(ops[0].res >= 0);
 		close(ops[0].res);
 	}
 	assert_int_equal(pool->started, 1);
 	pool_free(pool);
+}
+
+static void many_are_added_at_once(void **state)
+{
+	struct pool *pool = new_pool(4);
+
+	(void)state;
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < MANY; i++)
+			ops[i] = remote_open();
+		assert_int_equal(pool_add(pool, ops, MANY / 2), 0);
+		assert_int_equal(pool_add(pool, ops + MANY / 2,
+					  MANY - MANY / 2),
+				 0);
+		pool_finish(pool, DEADLINE_NEVER);
+		for (int i = 0; i < MANY; i++) {
+			assert_true(ops[i].res >= 0);
+			close(ops[i].res);
+		}
+		assert_in_range(pool->started, 1, 4);
+	}
+	pool_free(pool);
+	assert_true(await_workers(0));
 }
 
 static void local_opens_use_few_workers(void **state)
@@ -86,7 +109,7 @@ static void local_opens_use_few_workers(void **state)
 	(void)state;
 	for (int i = 0; i < MANY; i++) {
 		ops[i] = op_open(AT_FDCWD, "/dev/null", O_RDWR);
-		assert_int_equal(pool_add(pool, &ops[i]), 0);
+		assert_int_equal(pool_add(pool, &ops[i], 1), 0);
 	}
 	pool_finish(pool, DEADLINE_NEVER);
 	for (int i = 0; i < MANY; i++)
@@ -118,7 +141,7 @@ static void a_pool_is_freed_with_work_in_it(void **state)
 	for (int i = 0; i < MANY; i++) {
 		ops[i] = remote_open();
 		ops[i].open.path = path;
-		assert_int_equal(pool_add(pool, &ops[i]), 0);
+		assert_int_equal(pool_add(pool, &ops[i], 1), 0);
 	}
 	pool_finish(pool, 0);
 	free(path); /* whatever the workers do */
@@ -174,6 +197,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_new_pool_has_no_thread_and_no_descriptor),
 	cmocka_unit_test(workers_are_started_as_they_are_needed_and_stay),
 	cmocka_unit_test(one_operation_needs_one_worker_however_often),
+	cmocka_unit_test(many_are_added_at_once),
 	cmocka_unit_test(local_opens_use_few_workers),
 	cmocka_unit_test(a_cancel_is_taken_once),
 	cmocka_unit_test(a_pool_is_freed_with_work_in_it),

@@ -13,7 +13,7 @@
 static struct slowfs *fs;
 static struct slowfs_knobs *knobs;
 static struct op ops[MANY];
-static char paths[MANY][300];
+static char paths[MANY][300]; /* by disk */
 
 static struct op remote(struct op op)
 {
@@ -485,6 +485,108 @@ ON_EACH(a_wait_that_was_lent_and_stopped_leaves_nothing)
 	assert_true(becomes_free(13));
 }
 
+/* The lock, a question, and a look at the path. Return: how many. */
+static size_t errand(struct op *to, int fd, unsigned disk)
+{
+	snprintf(paths[disk], sizeof(paths[disk]), "%s", slowfs_path(fs, disk));
+	to[0] = lent_lock(fd);
+	to[1] = remote(op_lock(OP_QUERY, fd, F_WRLCK, 100));
+	to[1].flags |= OP_LEND | OP_LINK;
+	to[2] = remote((struct op){
+		.kind = OP_STAT_PATH,
+		.fd = AT_FDCWD,
+		.res = INT32_MIN,
+		.stat = { .path = paths[disk] },
+	});
+	to[0].flags |= OP_LINK;
+	return 3;
+}
+
+ON_EACH(an_errand_is_done_in_order_by_one_worker)
+{
+	int other = must_open(slowfs_path(fs, 14), O_RDWR);
+	int fd = must_open(slowfs_path(fs, 14), O_RDWR);
+	unsigned flushes = knobs->flushes, stats = knobs->stats;
+	struct stat st;
+
+	must_lock(other, F_WRLCK, 100);
+	run(engine, ops, errand(ops, fd, 14));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ops[i].res, 0);
+	assert_int_equal(ops[0].fd, fd);
+	assert_int_equal(ops[1].lock.type, F_WRLCK);
+	assert_int_equal(ops[1].lock.start, 100);
+	assert_int_equal(knobs->stats, stats + 1);
+	assert_int_equal(knobs->flushes, flushes);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(ops[2].stat.out.ino, st.st_ino);
+	assert_int_equal(workers_started(engine), 1);
+	close(other);
+	close(fd);
+	assert_true(becomes_free(14));
+}
+
+ON_EACH(after_a_failure_an_errand_goes_no_further)
+{
+	int other = must_open(slowfs_path(fs, 15), O_RDWR);
+	int fd = must_open(slowfs_path(fs, 15), O_RDWR);
+	unsigned queries, stats = knobs->stats;
+
+	must_lock(other, F_WRLCK, 0);
+	queries = knobs->queries;
+	run(engine, ops, errand(ops, fd, 15));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ops[i].res, -EAGAIN);
+	assert_int_equal(ops[0].fd, fd);
+	assert_int_equal(knobs->queries, queries);
+	assert_int_equal(knobs->stats, stats);
+	close(other);
+	close(fd);
+	assert_true(becomes_free(15));
+}
+
+/* The lock is dropped at once, though the next one would hang. */
+ON_EACH(an_errand_that_was_abandoned_goes_no_further)
+{
+	int fd = must_open(slowfs_path(fs, 16), O_RDWR);
+	unsigned stats = knobs->stats;
+
+	knobs->hang_lock = knobs->deaf = true;
+	errand(ops, fd, 16);
+	cancel_when(engine, 3, &knobs->locks, knobs->locks + 1);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ops[i].res, -ECANCELED);
+	assert_int_equal(ops[0].fd, -1);
+	knobs->hang_stat = true;
+	knobs->hang_lock = false;
+	assert_true(becomes_free(16));
+	assert_int_equal(knobs->stats, stats);
+	slowfs_calm(fs);
+}
+
+/* What was locked before the look that hangs is given back, too. */
+ON_EACH(an_errand_is_abandoned_as_a_whole)
+{
+	unsigned releases = knobs->releases, stats = knobs->stats;
+	int fds[65];
+
+	knobs->hang_stat = knobs->deaf = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = must_open(slowfs_path(fs, 20 + i), O_RDWR);
+		errand(&ops[3 * i], fds[i], 20 + i);
+	}
+	cancel_when(engine, 3 * ARRAY_SIZE(fds), &knobs->stats, stats + 64);
+	for (unsigned i = 0; i < 3 * ARRAY_SIZE(fds); i++) {
+		assert_int_equal(ops[i].res, -ECANCELED);
+		assert_true(i % 3 || (ops[i].fd < 0) == (i / 3 < 64));
+	}
+	slowfs_calm(fs);
+	assert_true(slowfs_await(&knobs->releases, releases + 64));
+	close(fds[64]);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		assert_true(becomes_free(20 + i));
+}
+
 ON_EACH(a_remote_wait_that_cannot_be_stopped_is_abandoned)
 {
 	give_up_wait(engine, true);
@@ -672,6 +774,10 @@ static const struct CMUnitTest lock_tests[] = {
 	cmocka_unit_test(
 		a_descriptor_that_was_lent_and_abandoned_is_the_engines),
 	cmocka_unit_test(a_wait_that_was_lent_and_stopped_leaves_nothing),
+	cmocka_unit_test(an_errand_is_done_in_order_by_one_worker),
+	cmocka_unit_test(after_a_failure_an_errand_goes_no_further),
+	cmocka_unit_test(an_errand_that_was_abandoned_goes_no_further),
+	cmocka_unit_test(an_errand_is_abandoned_as_a_whole),
 	cmocka_unit_test(a_remote_wait_is_stopped),
 	cmocka_unit_test(a_remote_wait_that_cannot_be_stopped_is_abandoned),
 	cmocka_unit_test(a_remote_wait_is_granted),
