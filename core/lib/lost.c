@@ -17,11 +17,14 @@
  * it at once only one gets so far.
  *
  * Who asked and heard of none says so in the file's mode (LOST_NONE), and notes
- * in its time of modification that of the directory. Whoever takes it next need
- * not ask, as long as the directory is as it was: no lock file has gone then,
- * be it by rm(1) of one that somebody took for a stale one. A change may bear
- * the time of the one before, by a clock that ticks a hundred times a second;
- * so nothing is noted until the last one is FRESH_MS old.
+ * in its time of modification when the directory was changed. Whoever takes it
+ * next need not ask, as long as the directory is as it was: no lock file has
+ * gone then, be it by rm(1) of one that somebody took for a stale one. That is
+ * the directory's ctime, which nobody can set: a copy of the directory, with
+ * all times, in which no file is locked, and one that was moved away and back,
+ * have another. A change may bear the time of the one before, by a clock that
+ * ticks a hundred times a second, or by a file system that counts in seconds;
+ * so nothing is noted until the last one is old enough.
  *
  * A file that was made by one who was refused, or was killed before he had
  * asked, does not have the bit; nor has one beside which there is another of
@@ -31,6 +34,8 @@
 #define LOST_NONE S_ISVTX
 #define SEARCH_MS 500
 #define FRESH_MS 20
+#define FRESH_COARSE_MS 2020
+#define COARSE_NSEC 10000000 /* of a file system that counts in less */
 
 bool lost_is_settled(unsigned mode)
 {
@@ -147,20 +152,18 @@ static int must_ask(const struct take *t, const struct txn_event *e,
 	if (fstat(take_point(t, e->item, 1).fd, ret_st))
 		return -errno;
 	return !lost_is_settled(ret_st->st_mode) ||
-	       !is_same_time(ret_st->st_mtim, dir->st_mtim);
+	       !is_same_time(ret_st->st_mtim, dir->st_ctim);
 }
 
-/* May the directory be changed once more without bearing another time? One
-   that bears a time to come may, too. */
-static bool is_fresh(const struct stat *dir)
+/* May the directory, as it is @now or later, be changed once more without
+   bearing another time? One that bears a time to come may, too. */
+static bool is_fresh(const struct stat *dir, struct timespec now)
 {
-	struct timespec now;
-	int64_t ms;
+	bool coarse = dir->st_ctim.tv_nsec % COARSE_NSEC == 0;
+	int64_t ms = (now.tv_sec - dir->st_ctim.tv_sec) * 1000 +
+		     (now.tv_nsec - dir->st_ctim.tv_nsec) / 1000000;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	ms = (now.tv_sec - dir->st_mtim.tv_sec) * 1000 +
-	     (now.tv_nsec - dir->st_mtim.tv_nsec) / 1000000;
-	return ms < FRESH_MS;
+	return ms < (coarse ? FRESH_COARSE_MS : FRESH_MS);
 }
 
 /* The note comes first: the file's own time may be that of the directory. */
@@ -175,7 +178,7 @@ static void settle(const struct take *t, const struct txn_event *e,
 		return;
 	fd = take_point(t, e->item, 1).fd;
 	if (!fresh)
-		times[1] = dir->st_mtim;
+		times[1] = dir->st_ctim;
 	if (!futimens(fd, times) && !lost_is_settled(st.st_mode))
 		(void)fchmod(fd, (st.st_mode & 07777) | LOST_NONE);
 }
@@ -184,13 +187,14 @@ int lost_look(struct take *t, size_t first, size_t n)
 {
 	_cleanup_(query_done) struct query q = { .t = t };
 	struct stat dir = {}, st;
+	struct timespec now;
 	uint64_t deadline;
-	bool fresh;
 	int r = 0;
 
 	/* Whatever is removed from now on had been looked at (relatives.c). */
+	clock_gettime(CLOCK_REALTIME, &now);
 	if (stat(t->context->host_dir, &dir))
-		dir = (struct stat){ .st_mtim.tv_nsec = -1 };
+		dir = (struct stat){ .st_ctim.tv_nsec = -1 };
 	for (size_t i = first; i < first + n && r >= 0; i++) {
 		r = must_ask(t, &t->events[i], &dir, &st);
 		if (r > 0)
@@ -198,13 +202,12 @@ int lost_look(struct take *t, size_t first, size_t n)
 	}
 	if (r || !q.n)
 		return r;
-	fresh = is_fresh(&dir);
 	deadline = MIN(deadline_in_ms(SEARCH_MS), t->context->deadline);
 	r = holders_find(t->context, q.asks, q.n, deadline, found, &q);
 	/* Perhaps not every capsule was read; then the next one asks again. */
 	if (clock_now() >= deadline)
 		return r;
 	for (size_t i = first; i < first + n && !r; i++)
-		settle(t, &t->events[i], &dir, fresh);
+		settle(t, &t->events[i], &dir, is_fresh(&dir, now));
 	return r;
 }
