@@ -3,10 +3,13 @@
 
 #include "core/base/clock.h"
 #include "core/base/util.h"
+#include "core/capsule/capsule.h"
 #include "core/lib/device.h"
 #include "core/lib/relatives.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 /*
@@ -26,6 +29,11 @@
  * ticks a hundred times a second, or by a file system that counts in seconds;
  * so nothing is noted until the last one is old enough.
  *
+ * Whoever may not read all capsules asks for himself alone. If it is for want
+ * of descriptors, or since the call's time is over, that he did not hear of
+ * all, he does not get the device. One who gives no time does not wait for
+ * anybody, but it takes a moment to ask.
+ *
  * A file that was made by one who was refused, or was killed before he had
  * asked, does not have the bit; nor has one beside which there is another of
  * the same number (device.c). Deleting the directory deletes the bits with it.
@@ -36,6 +44,7 @@
 #define FRESH_MS 20
 #define FRESH_COARSE_MS 2020
 #define COARSE_NSEC 10000000 /* of a file system that counts in less */
+#define DESCRIPTORS 24 /* to look at processes, and read a small capsule */
 
 bool lost_is_settled(unsigned mode)
 {
@@ -183,12 +192,51 @@ static void settle(const struct take *t, const struct txn_event *e,
 		(void)fchmod(fd, (st.st_mode & 07777) | LOST_NONE);
 }
 
+/* Whoever looks at processes takes one that it cannot look at for gone. */
+static bool has_descriptors(void)
+{
+	int fds[DESCRIPTORS], n = 0, fd = eventfd(0, EFD_CLOEXEC);
+
+	while (fd >= 0 && n < DESCRIPTORS) {
+		fds[n++] = fd;
+		fd = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+	}
+	for (int i = 0; i < n; i++)
+		fd_close(fds[i]);
+	fd_close(fd);
+	return n == DESCRIPTORS;
+}
+
+/* Return: 0; 1 if not every capsule was read; -EMFILE or -ETIME if that is for
+   the caller to mend; or as holders_find(). */
+static int search(struct query *q)
+{
+	struct glk_context *context = q->t->context;
+	uint64_t limit = context->deadline;
+	uint64_t deadline = deadline_in_ms(SEARCH_MS);
+	int r;
+
+	if (!has_descriptors())
+		return -EMFILE;
+	if (!context->timeout_ms)
+		context->deadline = deadline;
+	deadline = MIN(deadline, context->deadline);
+	r = holders_find(context, q->asks, q->n, deadline, found, q);
+	context->deadline = limit;
+	if (r)
+		return r;
+	if (q->asks[0].unread == CAPSULE_E_NOFILE)
+		return -EMFILE;
+	if (clock_now() >= deadline && deadline == limit)
+		return -ETIME;
+	return q->asks[0].unread || clock_now() >= deadline;
+}
+
 int lost_look(struct take *t, size_t first, size_t n)
 {
 	_cleanup_(query_done) struct query q = { .t = t };
 	struct stat dir = {}, st;
 	struct timespec now;
-	uint64_t deadline;
 	int r = 0;
 
 	/* Whatever is removed from now on had been looked at (relatives.c). */
@@ -202,12 +250,14 @@ int lost_look(struct take *t, size_t first, size_t n)
 	}
 	if (r || !q.n)
 		return r;
-	deadline = MIN(deadline_in_ms(SEARCH_MS), t->context->deadline);
-	r = holders_find(t->context, q.asks, q.n, deadline, found, &q);
-	/* Perhaps not every capsule was read; then the next one asks again. */
-	if (clock_now() >= deadline)
-		return r;
-	for (size_t i = first; i < first + n && !r; i++)
-		settle(t, &t->events[i], &dir, is_fresh(&dir, now));
-	return r;
+	r = search(&q);
+	for (size_t i = first; i < first + n && r <= 0; i++) {
+		struct txn_event *e = &t->events[i];
+
+		if (!r)
+			settle(t, e, &dir, is_fresh(&dir, now));
+		else if (must_ask(t, e, &dir, &st) > 0)
+			e->res = r;
+	}
+	return r == -ENOMEM || r == -ECANCELED ? r : 0;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -36,9 +37,10 @@ static const char *host_dir(void)
 }
 
 static unsigned looks;
+static int look_error;
 
 /* The linker sends the library's look_discover() here (--wrap), so that it can
-   be counted how often the host is searched. */
+   be counted how often the host is searched, and so that it may fail. */
 int __real_look_discover(const struct uuid *uuid, uint64_t deadline,
 			 struct capsule_entry **ret_entries, size_t *ret_n);
 int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
@@ -48,6 +50,8 @@ int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
 			 struct capsule_entry **ret_entries, size_t *ret_n)
 {
 	looks++;
+	if (look_error)
+		return look_error;
 	return __real_look_discover(uuid, deadline, ret_entries, ret_n);
 }
 
@@ -333,6 +337,63 @@ static void a_change_in_the_second_of_the_last_one_is_seen(void **state)
 	close(fd);
 }
 
+/* It is no wait for anybody. */
+static void who_gives_no_time_searches_the_host(void **state)
+{
+	struct glk_guest *other = kit_self(context);
+
+	(void)state;
+	assert_int_equal(guest_attach(other, disk, 0), 0);
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	glk_context_set_timeout(context, 0);
+	assert_int_equal(guest_attach(guest, loop_alias(disk, "alias"), 0),
+			 -EBUSY);
+	glk_guest_free(other);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+}
+
+static void leave_descriptors(unsigned n)
+{
+	struct rlimit limit;
+	int fd = dup(0);
+
+	close(fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = n ? (rlim_t)fd + n : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void who_cannot_search_for_want_of_descriptors_is_refused(void **state)
+{
+	struct kit_guest other = kit_run(context, 1, disk, 0);
+	const char *alias = loop_alias(disk, "alias");
+
+	(void)state;
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	for (unsigned n = 1; n < 32; n++) {
+		int r;
+
+		leave_descriptors(n);
+		r = guest_attach(guest, alias, 0);
+		leave_descriptors(0);
+		assert_true(r == -EMFILE || r == -EBUSY);
+	}
+	assert_false(is_marked(lock_file(disk)));
+	kit_end(&other);
+}
+
+static void who_may_not_read_all_capsules_does_not_say_so_to_the_next(
+	void **state)
+{
+	(void)state;
+	look_error = -EACCES;
+	plug(disk);
+	assert_false(is_marked(lock_file(disk)));
+	look_error = 0;
+	plug(disk);
+	assert_true(is_marked(lock_file(disk)));
+}
+
 /* Detached, it cannot be locked by that name again. */
 static void the_file_of_a_device_that_was_changed_goes_with_its_lease(
 	void **state)
@@ -456,6 +517,9 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_directory_that_comes_back_is_not_believed),
 	TEST(a_copy_of_the_directory_is_not_believed),
 	TEST(a_change_in_the_second_of_the_last_one_is_seen),
+	TEST(who_gives_no_time_searches_the_host),
+	TEST(who_cannot_search_for_want_of_descriptors_is_refused),
+	TEST(who_may_not_read_all_capsules_does_not_say_so_to_the_next),
 	TEST(the_file_of_a_device_that_was_changed_goes_with_its_lease),
 	TEST(a_file_of_a_device_of_that_number_is_removed),
 	TEST(who_tidies_up_takes_no_file_from_who_has_just_opened_it),
