@@ -185,6 +185,9 @@ static void settle(const struct take *t, const struct txn_event *e,
 
 	if (must_ask(t, e, dir, &st) <= 0 || t->slots[e->item].more->was_other)
 		return;
+	/* It may be somebody's other file: device_hand_over(). */
+	if (st.st_size || st.st_nlink != 1)
+		return;
 	fd = take_point(t, e->item, 1).fd;
 	if (!fresh)
 		times[1] = dir->st_ctim;

@@ -394,6 +394,23 @@ static void who_may_not_read_all_capsules_does_not_say_so_to_the_next(
 	assert_true(is_marked(lock_file(disk)));
 }
 
+/* Whoever may write to the directory may put another's file there. */
+static void a_file_of_two_names_is_left_as_it_is(void **state)
+{
+	const char *other = kit_file("other", 0);
+	struct stat before, after;
+
+	(void)state;
+	plug(disk);
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(link(other, lock_file(disk)), 0);
+	assert_int_equal(stat(other, &before), 0);
+	plug(disk);
+	assert_int_equal(stat(other, &after), 0);
+	assert_int_equal(after.st_mode, before.st_mode);
+	assert_int_equal(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
+}
+
 /* Detached, it cannot be locked by that name again. */
 static void the_file_of_a_device_that_was_changed_goes_with_its_lease(
 	void **state)
@@ -520,6 +537,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(who_gives_no_time_searches_the_host),
 	TEST(who_cannot_search_for_want_of_descriptors_is_refused),
 	TEST(who_may_not_read_all_capsules_does_not_say_so_to_the_next),
+	TEST(a_file_of_two_names_is_left_as_it_is),
 	TEST(the_file_of_a_device_that_was_changed_goes_with_its_lease),
 	TEST(a_file_of_a_device_of_that_number_is_removed),
 	TEST(who_tidies_up_takes_no_file_from_who_has_just_opened_it),
