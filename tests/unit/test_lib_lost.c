@@ -76,6 +76,7 @@ static int stop(void **state)
 	glk_guest_free(guest);
 	glk_context_free(context);
 	close(loop);
+	(void)umount2(host_dir(), MNT_DETACH); /* of who failed */
 	return 0;
 }
 
