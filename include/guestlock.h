@@ -289,6 +289,9 @@ void glk_context_free(struct glk_context *context);
  * glk_context_set_timeout() - bound every later call on this context
  * @ms:	milliseconds; 0 means that nothing may wait
  *
+ * With 0, the host is searched all the same for leases on a device that has no
+ * lock file, or one that was made anew: half a second at most.
+ *
  * Since: 0.1
  */
 void glk_context_set_timeout(struct glk_context *context, unsigned ms);

@@ -161,7 +161,12 @@ static int do_verify(struct take *t, const struct txn_act *acts, size_t n)
 		r = take_verify_points(t, first, n);
 	for (size_t i = first; i < first + n && !r; i++)
 		verify_claim(t, &t->events[i]);
-	return r ? r : openers_check(t, first, n);
+	if (!r)
+		r = openers_check(t, first, n);
+	/* That may have taken seconds. */
+	if (!r && t->context->policy.exclusive_open != GLK_OPEN_IGNORE)
+		r = take_verify_points(t, first, n);
+	return r;
 }
 
 int take_add_refusal(struct take *t, uint32_t item,

@@ -53,6 +53,7 @@ struct search {
 	int (*report)(void *arg, const struct holder_answer *answer);
 	void *arg;
 	int error;
+	int unread; /* as in holder_ask */
 };
 
 /* What is known of a disk's bytes. */
@@ -243,6 +244,17 @@ static int match_lease(struct search *s, const struct capsule_entry *entry,
 	return r;
 }
 
+/* One that is gone, or is none, has nothing to be read. A shortage of our own
+   is what is noted rather than what may be up to the guest. */
+static void note_unread(struct search *s, int r)
+{
+	if (r == -EMFILE || r == -ENFILE)
+		r = CAPSULE_E_NOFILE;
+	if (r && r != CAPSULE_E_GONE && r != CAPSULE_E_FORGED &&
+	    s->unread != CAPSULE_E_NOFILE)
+		s->unread = r;
+}
+
 /* Return: 0, LOOK_E_AGAIN with more time, or negative errno. */
 static int look_into(struct search *s, const struct capsule_entry *entry,
 		     uint64_t deadline)
@@ -261,7 +273,10 @@ static int look_into(struct search *s, const struct capsule_entry *entry,
 		r = capsule_list(capsule, deadline, &contents);
 	if (r) {
 		capsule_free(capsule);
-		return r == CAPSULE_E_BUSY ? LOOK_E_AGAIN : 0;
+		if (r == CAPSULE_E_BUSY)
+			return LOOK_E_AGAIN;
+		note_unread(s, r);
+		return 0;
 	}
 	for (size_t i = 0; i < contents.n_leases && !r; i++)
 		r = match_lease(s, entry, &contents.leases[i], &list);
@@ -298,11 +313,19 @@ static int search_capsules(struct search *s)
 	size_t n = 0;
 	int r = 0;
 
-	if (look_discover(NULL, s->deadline, &entries, &n))
-		return 0; /* then the processes are all that we can ask */
+	r = look_discover(NULL, s->deadline, &entries, &n);
+	if (r) {
+		/* Then the processes are all that we can ask. */
+		note_unread(s, r);
+		r = 0;
+	}
 	for (uint64_t ms = QUICK_MS; n && !r && clock_now() < s->deadline;
 	     ms *= 2)
 		r = look_at_all(s, entries, &n, ms);
+	if (n)
+		note_unread(s, CAPSULE_E_BUSY);
+	for (size_t i = 0; i < s->n; i++)
+		s->asks[i].unread = s->unread;
 	return r;
 }
 

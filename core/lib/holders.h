@@ -23,6 +23,8 @@ struct holder_ask {
 	bool again;    /* about another point of the disk of the ask before it:
 			  who is named for that one is not named again */
 	bool found;    /* answered: at least one holder was reported */
+	int unread;    /* answered: why a capsule could not be read (-errno or
+			  CAPSULE_E_*), whatever there is in it */
 };
 
 struct holder_answer {

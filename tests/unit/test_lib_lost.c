@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -35,9 +37,10 @@ static const char *host_dir(void)
 }
 
 static unsigned looks;
+static int look_error;
 
 /* The linker sends the library's look_discover() here (--wrap), so that it can
-   be counted how often the host is searched. */
+   be counted how often the host is searched, and so that it may fail. */
 int __real_look_discover(const struct uuid *uuid, uint64_t deadline,
 			 struct capsule_entry **ret_entries, size_t *ret_n);
 int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
@@ -47,6 +50,8 @@ int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
 			 struct capsule_entry **ret_entries, size_t *ret_n)
 {
 	looks++;
+	if (look_error)
+		return look_error;
 	return __real_look_discover(uuid, deadline, ret_entries, ret_n);
 }
 
@@ -71,6 +76,7 @@ static int stop(void **state)
 	glk_guest_free(guest);
 	glk_context_free(context);
 	close(loop);
+	(void)umount2(host_dir(), MNT_DETACH); /* of who failed */
 	return 0;
 }
 
@@ -197,6 +203,215 @@ static void a_lock_file_that_is_removed_alone_loses_no_lease(void **state)
 	assert_int_equal(guest_attach(guest, disk, 0), 0);
 }
 
+/* Exchange the directory of lock files: a name of its own for each. */
+static void put_aside(const char *name)
+{
+	char away[512];
+
+	snprintf(away, sizeof(away), "%s-%s", host_dir(), name);
+	assert_int_equal(rename(host_dir(), away), 0);
+}
+
+static void put_back(const char *name)
+{
+	char away[512];
+
+	snprintf(away, sizeof(away), "%s-%s", host_dir(), name);
+	assert_int_equal(rename(away, host_dir()), 0);
+}
+
+static void mark(void)
+{
+	plug(disk);
+	let_it_age();
+	plug(disk);
+	looks = 0;
+	plug(disk);
+	assert_int_equal(looks, 0);
+}
+
+/* A directory that was away while somebody took the device. */
+static void a_directory_that_comes_back_is_not_believed(void **state)
+{
+	struct glk_guest *other = kit_self(context);
+
+	(void)state;
+	mark();
+	put_aside("old");
+	assert_int_equal(guest_attach(other, disk, 0), 0);
+	put_aside("new");
+	put_back("old");
+	assert_int_equal(guest_attach(guest, loop_alias(disk, "alias"), 0),
+			 -EBUSY);
+	assert_non_null(strstr(only_conflict()->how, "its lock file was"));
+	glk_guest_free(other);
+}
+
+static void set_times(int fd, const struct stat *st)
+{
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
+
+	assert_int_equal(futimens(fd, times), 0);
+}
+
+/* As "cp -a" makes one, and tar(1). */
+static void copy_dir(const char *name)
+{
+	struct stat dir, file;
+	char path[512];
+	int fd;
+
+	strcpy(path, lock_file(disk));
+	assert_int_equal(stat(host_dir(), &dir), 0);
+	assert_int_equal(stat(path, &file), 0);
+	put_aside(name);
+	assert_int_equal(mkdir(host_dir(), 0755), 0);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(fchmod(fd, file.st_mode & 07777), 0);
+	set_times(fd, &file);
+	close(fd);
+	fd = open(host_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	set_times(fd, &dir);
+	close(fd);
+}
+
+static void a_copy_of_the_directory_is_not_believed(void **state)
+{
+	struct glk_guest *other = kit_self(context);
+
+	(void)state;
+	mark();
+	assert_int_equal(guest_attach(other, disk, 0), 0);
+	copy_dir("old");
+	assert_true(is_marked(lock_file(disk)));
+	assert_int_equal(guest_attach(guest, loop_alias(disk, "alias"), 0),
+			 -EBUSY);
+	glk_guest_free(other);
+}
+
+/* Mount a file system that counts in seconds, and put the lock files there.
+   Return: of the loop device. */
+static int count_in_seconds(const char *where)
+{
+	char image[LOOP_PATH_MAX], command[512];
+	int fd = loop_attach("seconds", SIZE, image);
+
+	snprintf(command, sizeof(command),
+		 "mkfs.ext4 -q -F -I 128 -O ^has_journal %s 2>/dev/null",
+		 image);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(mkdir(where, 0755), 0);
+	assert_int_equal(mount(image, where, "ext4", 0, NULL), 0);
+	return fd;
+}
+
+/* Early in one, so that it lasts. */
+static void wait_for_a_second(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	usleep((unsigned)((1000000000 - now.tv_nsec) / 1000 + 10000));
+}
+
+static void a_change_in_the_second_of_the_last_one_is_seen(void **state)
+{
+	struct glk_guest *other = kit_self(context);
+	char where[512], part[LOOP_PATH_MAX];
+	int fd;
+
+	(void)state;
+	snprintf(where, sizeof(where), "%s", host_dir());
+	fd = count_in_seconds(where);
+	loop_add_partition(loop, disk, 1, part);
+	wait_for_a_second();
+	plug(disk);
+	let_it_age();
+	plug(disk);
+	assert_int_equal(guest_attach(other, part, 0), 0);
+	assert_int_equal(unlink(lock_file(part)), 0);
+	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
+	glk_guest_free(other);
+	assert_int_equal(umount2(where, MNT_DETACH), 0);
+	close(fd);
+}
+
+/* It is no wait for anybody. */
+static void who_gives_no_time_searches_the_host(void **state)
+{
+	struct glk_guest *other = kit_self(context);
+
+	(void)state;
+	assert_int_equal(guest_attach(other, disk, 0), 0);
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	glk_context_set_timeout(context, 0);
+	assert_int_equal(guest_attach(guest, loop_alias(disk, "alias"), 0),
+			 -EBUSY);
+	glk_guest_free(other);
+	assert_int_equal(guest_attach(guest, disk, 0), 0);
+}
+
+static void leave_descriptors(unsigned n)
+{
+	struct rlimit limit;
+	int fd = dup(0);
+
+	close(fd);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = n ? (rlim_t)fd + n : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void who_cannot_search_for_want_of_descriptors_is_refused(void **state)
+{
+	struct kit_guest other = kit_run(context, 1, disk, 0);
+	const char *alias = loop_alias(disk, "alias");
+
+	(void)state;
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	for (unsigned n = 1; n < 32; n++) {
+		int r;
+
+		leave_descriptors(n);
+		r = guest_attach(guest, alias, 0);
+		leave_descriptors(0);
+		assert_true(r == -EMFILE || r == -EBUSY);
+	}
+	assert_false(is_marked(lock_file(disk)));
+	kit_end(&other);
+}
+
+static void who_may_not_read_all_capsules_does_not_say_so_to_the_next(
+	void **state)
+{
+	(void)state;
+	look_error = -EACCES;
+	plug(disk);
+	assert_false(is_marked(lock_file(disk)));
+	look_error = 0;
+	plug(disk);
+	assert_true(is_marked(lock_file(disk)));
+}
+
+/* Whoever may write to the directory may put another's file there. */
+static void a_file_of_two_names_is_left_as_it_is(void **state)
+{
+	const char *other = kit_file("other", 0);
+	struct stat before, after;
+
+	(void)state;
+	plug(disk);
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(link(other, lock_file(disk)), 0);
+	assert_int_equal(stat(other, &before), 0);
+	plug(disk);
+	assert_int_equal(stat(other, &after), 0);
+	assert_int_equal(after.st_mode, before.st_mode);
+	assert_int_equal(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
+}
+
 /* Detached, it cannot be locked by that name again. */
 static void the_file_of_a_device_that_was_changed_goes_with_its_lease(
 	void **state)
@@ -317,6 +532,13 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_file_says_that_no_lease_was_lost),
 	TEST(who_searched_the_host_says_so_to_the_next),
 	TEST(a_lock_file_that_is_removed_alone_loses_no_lease),
+	TEST(a_directory_that_comes_back_is_not_believed),
+	TEST(a_copy_of_the_directory_is_not_believed),
+	TEST(a_change_in_the_second_of_the_last_one_is_seen),
+	TEST(who_gives_no_time_searches_the_host),
+	TEST(who_cannot_search_for_want_of_descriptors_is_refused),
+	TEST(who_may_not_read_all_capsules_does_not_say_so_to_the_next),
+	TEST(a_file_of_two_names_is_left_as_it_is),
 	TEST(the_file_of_a_device_that_was_changed_goes_with_its_lease),
 	TEST(a_file_of_a_device_of_that_number_is_removed),
 	TEST(who_tidies_up_takes_no_file_from_who_has_just_opened_it),

@@ -7,6 +7,7 @@
 #include "core/lib/lone.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -50,7 +51,8 @@ struct opener {
 	int flags;
 	const int *without; /* two descriptors not to be inherited, or NULL */
 	bool map;
-	unsigned ms; /* how long, or 0 */
+	unsigned ms;	     /* how long, or 0 */
+	const char *removes; /* a file, meanwhile; or NULL */
 	pid_t pid;
 	struct channel ready;
 };
@@ -70,7 +72,10 @@ static int be_opener(void *arg)
 	}
 	channel_tell(&o->ready, 0);
 	if (o->ms) {
-		usleep(o->ms * 1000);
+		usleep(o->ms * 500);
+		if (o->removes)
+			MUST(!unlink(o->removes));
+		usleep(o->ms * 500);
 		close(fd);
 	}
 	guest_live();
@@ -436,6 +441,39 @@ static void who_has_a_partition_open_has_the_disk_open(void **state)
 	close(p.fds[0]);
 }
 
+/* The search may take long, and a lock file may go while it does. */
+static void a_lock_file_that_goes_during_the_search_is_made_anew(void **state)
+{
+	struct parted p;
+	struct opener o = { .flags = O_RDONLY, .ms = 200 };
+	char pattern[512];
+	struct stat st;
+	glob_t found;
+
+	(void)state;
+	if (!sees_all_processes())
+		skip();
+	parted_start(&p);
+	assert_int_equal(attach(p.disk), 0);
+	assert_int_equal(stat(p.disk, &st), 0);
+	snprintf(pattern, sizeof(pattern), "%s/%u:%u-*",
+		 getenv("GUESTLOCK_HOST_DIR"), major(st.st_rdev),
+		 minor(st.st_rdev));
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	assert_int_equal(found.gl_pathc, 1);
+	assert_int_equal(guest_detach(running.guest, p.disk), 0);
+	o.path = p.disk;
+	o.without = p.fds;
+	o.removes = found.gl_pathv[0];
+	opener_start(&o);
+	assert_int_equal(attach(p.disk), 0);
+	assert_held(o.removes);
+	globfree(&found);
+	opener_end(&o);
+	assert_int_equal(guest_detach(running.guest, p.disk), 0);
+	close(p.fds[0]);
+}
+
 static void who_has_the_disk_open_has_its_partitions_open(void **state)
 {
 	const char *paths[2];
@@ -687,6 +725,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_devices_openers_are_found_by_any_of_its_nodes),
 	TEST(what_the_kernel_has_claimed_is_open),
 	TEST(who_has_a_partition_open_has_the_disk_open),
+	TEST(a_lock_file_that_goes_during_the_search_is_made_anew),
 	TEST(who_has_the_disk_open_has_its_partitions_open),
 	TEST(a_disk_and_its_partition_are_taken_together),
 	TEST(what_is_built_on_a_device_has_its_blocks),
