@@ -81,6 +81,7 @@ struct take {
 	struct txn_event *events;
 	size_t n_events;
 	struct places places;
+	int opened_before; /* plain_take()'s, for the one disk; or -1 */
 	bool places_opened;
 	bool host_dir_made;
 	bool incoming; /* exclusive disks are claimed, see claim.c */
