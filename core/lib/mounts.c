@@ -260,17 +260,20 @@ static bool are_twins(const struct mount_entry *a, const struct mount_entry *b)
 
 static void find_twins(struct mounts *m)
 {
-	for (size_t i = 0; i < m->n; i++)
-		for (size_t k = 0; k < m->n; k++) {
-			struct mount_entry *e = &m->entries[i];
+	for (size_t i = 0; i < m->n; i++) {
+		struct mount_entry *e = &m->entries[i];
 
-			if (e->kind.twofold || !are_twins(e, &m->entries[k]))
+		/* Thousands of other mounts are nothing unusual. */
+		for (size_t k = 0; e->export && k < m->n; k++) {
+			if (!are_twins(e, &m->entries[k]))
 				continue;
 			e->kind.twofold = true;
 			e->kind.scope = RES_SCOPE_NODE;
 			m->any_scope = true;
 			e->twin = k;
+			break;
 		}
+	}
 }
 
 static void closep(FILE **f)
