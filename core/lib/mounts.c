@@ -53,6 +53,7 @@ struct mounts {
 	bool stale;
 	bool asked; /* the kernel, since mounts_expire() */
 	bool any_remote, any_scope;
+	uint64_t opened; /* the last that mounts_opened() has looked for */
 	struct mount_entry *entries;
 	size_t n, cap;
 };
@@ -249,6 +250,7 @@ static void clear(struct mounts *m)
 	for (size_t i = 0; i < m->n; i++)
 		entry_done(&m->entries[i]);
 	m->n = 0;
+	m->opened = 0;
 	m->any_remote = m->any_scope = false;
 }
 
@@ -445,6 +447,13 @@ static const struct mount_entry *find_dev(const struct mounts *m, uint64_t dev)
 		if (m->entries[i].dev == dev)
 			return &m->entries[i];
 	return NULL;
+}
+
+void mounts_opened(struct mounts *m, uint64_t dev)
+{
+	if (dev != m->opened && !find_dev(m, dev))
+		m->asked = false;
+	m->opened = dev;
 }
 
 static const struct mount_entry *find_mount_of(const struct mounts *m, int fd)

@@ -387,6 +387,7 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	struct take_slot *slot = &t->slots[item];
 	struct mount_kind kind;
 
+	mounts_opened(t->context->mounts, dev);
 	if (!any_remote(t) || slot->remote)
 		return;
 	mounts_by_dev(t->context->mounts, dev, txn_item(t->txn, item)->path,

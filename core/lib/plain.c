@@ -59,7 +59,7 @@ static int run(struct glk_context *context, struct op *ops, size_t n)
 	return r ? PLAIN_E_NOT : 0;
 }
 
-/* @ret_other: in place of @ret_fd, if it is no regular file. */
+/* @ret_other: in place of @ret_fd, if it is no local file. */
 static int open_file(struct glk_context *context, const char *path, int *ret_fd,
 		     int *ret_other, struct res_id *ret_id)
 {
@@ -76,12 +76,14 @@ static int open_file(struct glk_context *context, const char *path, int *ret_fd,
 	*ret_fd = op.res;
 	op = (struct op){ .kind = OP_STAT, .fd = *ret_fd };
 	r = run(context, &op, 1);
-	if (!r && !S_ISREG(op.stat.out.mode)) {
-		*ret_other = TAKE_FD(*ret_fd);
-		return PLAIN_E_NOT;
-	}
+	if (r)
+		return r;
 	*ret_id = (struct res_id){ op.stat.out.dev, op.stat.out.ino };
-	return r;
+	mounts_opened(context->mounts, ret_id->dev);
+	if (S_ISREG(op.stat.out.mode) && !mounts_any_remote(context->mounts))
+		return 0;
+	*ret_other = TAKE_FD(*ret_fd);
+	return PLAIN_E_NOT;
 }
 
 static int lock_file(struct glk_context *context, int fd)

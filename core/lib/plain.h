@@ -11,7 +11,7 @@ enum {
 /**
  * plain_take() - the short way for one disk, where all is as it mostly is
  * @ret_opened:	-1; with PLAIN_E_NOT, perhaps what the disk's path leads to, as
- *		take_disks() would open it: it is no regular file
+ *		take_disks() would open it: it is no local file
  *
  * Return: 0; PLAIN_E_NOT, if take_disks() must look closer; or -ECANCELED.
  */
