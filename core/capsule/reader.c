@@ -6,6 +6,7 @@
 #include "core/base/util.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@ int reader_mark(void)
 		fd = memfd_create(NAME, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 	if (fd < 0)
 		fd = memfd_create(NAME, MFD_CLOEXEC);
-	return fd > 0 ? TAKE_FD(fd) : -1;
+	return fd ? TAKE_FD(fd) : fcntl(fd, F_DUPFD_CLOEXEC, 1);
 }
 
 static bool is_marker(int dir, const char *name)

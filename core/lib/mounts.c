@@ -53,6 +53,7 @@ struct mounts {
 	bool stale;
 	bool asked; /* the kernel, since mounts_expire() */
 	bool any_remote, any_scope;
+	uint64_t opened; /* the last that mounts_opened() has looked for */
 	struct mount_entry *entries;
 	size_t n, cap;
 };
@@ -249,6 +250,7 @@ static void clear(struct mounts *m)
 	for (size_t i = 0; i < m->n; i++)
 		entry_done(&m->entries[i]);
 	m->n = 0;
+	m->opened = 0;
 	m->any_remote = m->any_scope = false;
 }
 
@@ -260,17 +262,20 @@ static bool are_twins(const struct mount_entry *a, const struct mount_entry *b)
 
 static void find_twins(struct mounts *m)
 {
-	for (size_t i = 0; i < m->n; i++)
-		for (size_t k = 0; k < m->n; k++) {
-			struct mount_entry *e = &m->entries[i];
+	for (size_t i = 0; i < m->n; i++) {
+		struct mount_entry *e = &m->entries[i];
 
-			if (e->kind.twofold || !are_twins(e, &m->entries[k]))
+		/* Thousands of other mounts are nothing unusual. */
+		for (size_t k = 0; e->export && k < m->n; k++) {
+			if (!are_twins(e, &m->entries[k]))
 				continue;
 			e->kind.twofold = true;
 			e->kind.scope = RES_SCOPE_NODE;
 			m->any_scope = true;
 			e->twin = k;
+			break;
 		}
+	}
 }
 
 static void closep(FILE **f)
@@ -442,6 +447,13 @@ static const struct mount_entry *find_dev(const struct mounts *m, uint64_t dev)
 		if (m->entries[i].dev == dev)
 			return &m->entries[i];
 	return NULL;
+}
+
+void mounts_opened(struct mounts *m, uint64_t dev)
+{
+	if (dev != m->opened && !find_dev(m, dev))
+		m->asked = false;
+	m->opened = dev;
 }
 
 static const struct mount_entry *find_mount_of(const struct mounts *m, int fd)

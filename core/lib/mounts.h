@@ -39,6 +39,10 @@ struct mounts *mounts_free(struct mounts *mounts);
 /* Ask the kernel again, before the next answer, whether the table changed. */
 void mounts_expire(struct mounts *mounts);
 
+/* A file on this st_dev was opened. If the table does not have it, opening it
+   may have mounted it (autofs): then the kernel is asked again. */
+void mounts_opened(struct mounts *mounts, uint64_t dev);
+
 /* False if no file system of this host is remote: then ask no further. The
    table is read again only after the kernel has said that it changed. */
 bool mounts_any_remote(struct mounts *mounts);

@@ -344,6 +344,10 @@ static int open_all(struct take *t, const struct txn_act *acts, size_t n)
 		t->slots[acts[i].item].blamed = 0;
 		t->slots[acts[i].item].has_claim = false;
 	}
+	if (t->opened_before >= 0) {
+		t->slots[acts->item].fd = TAKE_FD(t->opened_before);
+		return 0;
+	}
 	if (!feature_allowed(FEATURE_OPENAT2) && any_remote(t))
 		r = locate(t, n);
 	while (n && !r) {
@@ -383,6 +387,7 @@ static void note_kind(struct take *t, uint32_t item, uint64_t dev)
 	struct take_slot *slot = &t->slots[item];
 	struct mount_kind kind;
 
+	mounts_opened(t->context->mounts, dev);
 	if (!any_remote(t) || slot->remote)
 		return;
 	mounts_by_dev(t->context->mounts, dev, txn_item(t->txn, item)->path,

@@ -25,6 +25,10 @@
  * and finds out what there is to say. Disks that need more than these steps
  * (a shared mode asks for a hand-over and for leases of the same guest) do not
  * come here.
+ *
+ * A device is known when it is open. Then the transaction goes on with what was
+ * opened: to close a device that was open for writing makes udev probe it, and
+ * read its partitions anew, while the guest gets it.
  */
 
 static bool is_plain(const struct glk_guest *guest,
@@ -55,8 +59,9 @@ static int run(struct glk_context *context, struct op *ops, size_t n)
 	return r ? PLAIN_E_NOT : 0;
 }
 
+/* @ret_other: in place of @ret_fd, if it is no local file. */
 static int open_file(struct glk_context *context, const char *path, int *ret_fd,
-		     struct res_id *ret_id)
+		     int *ret_other, struct res_id *ret_id)
 {
 	struct op op = {
 		.kind = OP_OPEN,
@@ -71,10 +76,14 @@ static int open_file(struct glk_context *context, const char *path, int *ret_fd,
 	*ret_fd = op.res;
 	op = (struct op){ .kind = OP_STAT, .fd = *ret_fd };
 	r = run(context, &op, 1);
-	if (!r && !S_ISREG(op.stat.out.mode))
-		r = PLAIN_E_NOT;
+	if (r)
+		return r;
 	*ret_id = (struct res_id){ op.stat.out.dev, op.stat.out.ino };
-	return r;
+	mounts_opened(context->mounts, ret_id->dev);
+	if (S_ISREG(op.stat.out.mode) && !mounts_any_remote(context->mounts))
+		return 0;
+	*ret_other = TAKE_FD(*ret_fd);
+	return PLAIN_E_NOT;
 }
 
 static int lock_file(struct glk_context *context, int fd)
@@ -143,7 +152,8 @@ static int park_file(struct glk_guest *guest, const char *path, int fd,
 	return own_push(guest, &parcel, 1) ? PLAIN_E_NOT : 0;
 }
 
-int plain_take(struct glk_guest *guest, const struct wanted_disk *disk)
+int plain_take(struct glk_guest *guest, const struct wanted_disk *disk,
+	       int *ret_opened)
 {
 	_cleanup_(fd_closep) int fd = -1;
 	struct res_id id = {};
@@ -151,7 +161,7 @@ int plain_take(struct glk_guest *guest, const struct wanted_disk *disk)
 
 	if (!is_plain(guest, disk))
 		return PLAIN_E_NOT;
-	r = open_file(guest->context, disk->path, &fd, &id);
+	r = open_file(guest->context, disk->path, &fd, ret_opened, &id);
 	if (!r)
 		r = lock_file(guest->context, fd);
 	if (!r)

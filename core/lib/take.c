@@ -24,6 +24,7 @@ static void take_done(struct take *t)
 		fd_close(t->slots[i].fd);
 		take_points_free(&t->slots[i]);
 	}
+	fd_close(t->opened_before);
 	txn_free(t->txn);
 	places_done(&t->places);
 	conflict_clear(&t->refused);
@@ -61,7 +62,9 @@ static int take_alloc(struct take *t)
 	return 0;
 }
 
-static int take_init(struct take *t, struct glk_guest *guest, size_t n)
+/* @opened is taken over, whatever happens. */
+static int take_init(struct take *t, struct glk_guest *guest, size_t n,
+		     int opened)
 {
 	struct txn_config config = {
 		.guest_runs = guest_state(&guest->sm) != GUEST_TAKING,
@@ -70,17 +73,16 @@ static int take_init(struct take *t, struct glk_guest *guest, size_t n)
 	};
 	int r;
 
-	if (n > UINT32_MAX / 4)
-		return -ENOMEM;
 	*t = (struct take){
 		.guest = guest,
 		.context = guest->context,
+		.opened_before = opened,
 		.n = n,
 		.wait_left = guest->context->policy.wait_ms * NSEC_PER_MSEC,
 		.incoming = guest->incoming &&
 			    guest_state(&guest->sm) == GUEST_TAKING,
 	};
-	r = take_alloc(t);
+	r = n > UINT32_MAX / 4 ? -ENOMEM : take_alloc(t);
 	return r ? r : txn_new(&config, &t->txn);
 }
 
@@ -356,12 +358,13 @@ static int report_outcome(struct take *t)
 }
 
 static int take_by_transaction(struct glk_guest *guest,
-			       const struct wanted_disk *disks, size_t n)
+			       const struct wanted_disk *disks, size_t n,
+			       int opened)
 {
 	_cleanup_(take_done) struct take t = {};
 	int r;
 
-	r = take_init(&t, guest, count_taken(guest->context, disks, n));
+	r = take_init(&t, guest, count_taken(guest->context, disks, n), opened);
 	if (!r)
 		r = take_add(&t, disks);
 	if (!r)
@@ -372,10 +375,11 @@ static int take_by_transaction(struct glk_guest *guest,
 int take_disks(struct glk_guest *guest, const struct wanted_disk *disks,
 	       size_t n)
 {
-	int r = n == 1 ? plain_take(guest, disks) : PLAIN_E_NOT;
+	int opened = -1;
+	int r = n == 1 ? plain_take(guest, disks, &opened) : PLAIN_E_NOT;
 
 	if (r == PLAIN_E_NOT)
-		r = take_by_transaction(guest, disks, n);
+		r = take_by_transaction(guest, disks, n, opened);
 	if (r && !guest->context->message)
 		context_fail(guest->context, r, "%s", strerror(-r));
 	return r;

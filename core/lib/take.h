@@ -82,6 +82,7 @@ struct take {
 	struct txn_event *events;
 	size_t n_events;
 	struct places places;
+	int opened_before; /* plain_take()'s, for the one disk; or -1 */
 	bool places_opened;
 	uint32_t step; /* of the transaction, from 1 on */
 	bool host_dir_made;

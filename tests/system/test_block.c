@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -426,6 +427,25 @@ static void hundreds_of_devices_come_and_go(void **state)
 	many_free(&many);
 }
 
+/* udev(7) probes a device that is closed after writing, and reads its
+   partitions anew. */
+static void a_device_is_not_closed_while_it_is_taken(void **state)
+{
+	int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	struct glk_guest *guest =
+		guest_describe(context, GLK_HOLDER_SELF, NULL, NULL);
+	struct inotify_event event;
+
+	(void)state;
+	assert_true(inotify_add_watch(watch, disk, IN_CLOSE_WRITE) >= 0);
+	assert_int_equal(guest_add(guest, disk, 0), 0);
+	assert_int_equal(glk_guest_acquire(guest), 0);
+	assert_int_equal(read(watch, &event, sizeof(event)), -1);
+	glk_guest_free(guest);
+	assert_int_equal(read(watch, &event, sizeof(event)), sizeof(event));
+	close(watch);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -438,6 +458,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_loop_device_that_is_used_again_is_another_one),
 	TEST(mkfs_and_mount_and_a_second_claim_are_refused),
 	TEST(a_mount_is_named),
+	TEST(a_device_is_not_closed_while_it_is_taken),
 	TEST(virtlockds_lock_on_the_node_and_ours_exclude_each_other),
 	TEST(hundreds_of_devices_come_and_go),
 };

@@ -60,12 +60,15 @@ int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
 }
 
 /* What is tested here is the transaction, of a single disk, too. */
-int __wrap_plain_take(struct glk_guest *guest, const struct wanted_disk *disk);
+int __wrap_plain_take(struct glk_guest *guest, const struct wanted_disk *disk,
+		      int *ret_opened);
 
-int __wrap_plain_take(struct glk_guest *guest, const struct wanted_disk *disk)
+int __wrap_plain_take(struct glk_guest *guest, const struct wanted_disk *disk,
+		      int *ret_opened)
 {
 	(void)guest;
 	(void)disk;
+	(void)ret_opened;
 	return PLAIN_E_NOT;
 }
 

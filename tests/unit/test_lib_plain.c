@@ -9,7 +9,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /*
  * The linker sends the library's engine_run() here (--wrap), so that something
@@ -40,6 +42,7 @@ int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
 static struct glk_context *context;
 static struct glk_guest *guest;
 static const char *path;
+static int opened; /* by the last take(), and left to the transaction */
 
 static int start(void **state)
 {
@@ -71,7 +74,8 @@ static struct wanted_disk wanted(const char *name)
 static int take(const struct wanted_disk *disk)
 {
 	assert_int_equal(context_begin(context), 0);
-	return plain_take(guest, disk);
+	opened = -1;
+	return plain_take(guest, disk, &opened);
 }
 
 static int take_path(const char *name)
@@ -87,6 +91,7 @@ static void assert_left(const struct wanted_disk *disk)
 	unsigned fds = test_open_fds();
 
 	assert_int_equal(take(disk), PLAIN_E_NOT);
+	assert_int_equal(opened, -1);
 	assert_int_equal(test_open_fds(), fds);
 }
 
@@ -167,19 +172,37 @@ static void a_policy_is_left(void **state)
 	assert_int_equal(take(&disk), 0);
 }
 
-static void what_is_no_file_is_left(void **state)
+static void what_cannot_be_opened_is_left(void **state)
 {
-	static char fifo[128];
 	struct wanted_disk disk = wanted("/nonexistent/disk");
 
 	(void)state;
 	assert_left(&disk);
 	disk = wanted(test_dir());
 	assert_left(&disk);
-	snprintf(fifo, sizeof(fifo), "%s/fifo", test_dir());
+}
+
+/* Opening has effects there, and so has closing: it is opened once. */
+static void what_is_no_file_is_left_open(void **state)
+{
+	struct inotify_event events[8];
+	unsigned fds = test_open_fds();
+	const char *fifo = test_file("fifo", -1);
+	int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	(void)state;
 	assert_int_equal(mkfifo(fifo, 0600), 0);
-	disk = wanted(fifo);
-	assert_left(&disk);
+	assert_int_equal(take_path(fifo), PLAIN_E_NOT);
+	assert_true(opened >= 0);
+	close(opened);
+	assert_true(inotify_add_watch(watch, fifo, IN_OPEN | IN_CLOSE) >= 0);
+	assert_int_equal(guest_attach(guest, fifo, 0), -EOPNOTSUPP);
+	assert_int_equal(read(watch, events, sizeof(events)),
+			 2 * sizeof(*events));
+	assert_int_equal(events[0].mask, IN_OPEN);
+	assert_int_equal(events[1].mask, IN_CLOSE_WRITE);
+	close(watch);
+	assert_int_equal(test_open_fds(), fds);
 }
 
 static void what_somebody_has_is_left(void **state)
@@ -252,7 +275,10 @@ static const struct CMUnitTest tests[] = {
 					start, stop),
 	cmocka_unit_test_setup_teardown(what_needs_more_is_left, start, stop),
 	cmocka_unit_test_setup_teardown(a_policy_is_left, start, stop),
-	cmocka_unit_test_setup_teardown(what_is_no_file_is_left, start, stop),
+	cmocka_unit_test_setup_teardown(what_cannot_be_opened_is_left, start,
+					stop),
+	cmocka_unit_test_setup_teardown(what_is_no_file_is_left_open, start,
+					stop),
 	cmocka_unit_test_setup_teardown(what_somebody_has_is_left, start, stop),
 	cmocka_unit_test_setup_teardown(what_is_replaced_meanwhile_is_left,
 					start, stop),

@@ -20,6 +20,26 @@
  */
 #define SOON_MS 25
 
+/* The linker sends the library's engine_run() here (--wrap). */
+int __real_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline);
+int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline);
+
+static void (*before_open)(void); /* once */
+
+int __wrap_engine_run(struct engine *engine, struct op *ops, size_t n,
+		      uint64_t deadline)
+{
+	void (*fn)(void) = before_open;
+
+	if (fn && n && ops->kind == OP_OPEN) {
+		before_open = NULL;
+		fn();
+	}
+	return __real_engine_run(engine, ops, n, deadline);
+}
+
 static struct slowfs *fs;
 static struct slowfs_knobs *knobs;
 static struct glk_context *context;
@@ -68,6 +88,29 @@ static void a_link_is_followed_without_waiting(void **state)
 	assert_true(where.kind.remote);
 	assert_true(S_ISREG(where.mode));
 	assert_string_equal(where.kind.fs, "fuse.slowfs");
+}
+
+static void mount_hanging(void)
+{
+	fs = slowfs_start(test_file("slow", -1));
+	knobs = slowfs_knobs(fs);
+	knobs->hang_lock = true;
+}
+
+/* As autofs does, on a host that has nothing else that is remote. */
+static void what_is_mounted_when_it_is_opened_may_hang(void **state)
+{
+	const char *const paths[] = { slowfs_path(fs, 1), kit_file("here", 0) };
+
+	(void)state;
+	glk_context_set_timeout(context, SOON_MS);
+	for (size_t n = 1; n <= ARRAY_SIZE(paths); n++) {
+		fs = slowfs_stop(fs);
+		before_open = mount_hanging;
+		assert_int_equal(kit_attach(guest, paths, n), -ETIME);
+		assert_null(before_open);
+		slowfs_calm(fs);
+	}
 }
 
 /* Six ways to get there; the last two share a directory with local disks. */
@@ -414,6 +457,7 @@ static void a_lease_file_on_a_server_stays(void **state)
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
+	TEST(what_is_mounted_when_it_is_opened_may_hang),
 	TEST(a_link_is_followed_without_waiting),
 	TEST(a_directory_may_be_a_link),
 	TEST(an_open_that_hangs_ends_in_time_by_any_path),

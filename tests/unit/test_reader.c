@@ -24,6 +24,22 @@ static void a_marker_tells_a_reader(void **state)
 	assert_false(reader_is(getpid()));
 }
 
+static void without_stdin_a_reader_is_told_as_well(void **state)
+{
+	int saved = dup(STDIN_FILENO), fd;
+
+	(void)state;
+	close(STDIN_FILENO);
+	fd = reader_mark();
+	assert_true(fd > 0);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	assert_true(reader_is(getpid()));
+	assert_int_equal(fcntl(STDIN_FILENO, F_GETFD), -1);
+	fd_close(fd);
+	dup2(saved, STDIN_FILENO);
+	close(saved);
+}
+
 static void nobody_reads_where_nobody_is(void **state)
 {
 	(void)state;
@@ -175,6 +191,7 @@ static void whoever_has_a_guests_end_bears_the_mark(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_marker_tells_a_reader),
+	cmocka_unit_test(without_stdin_a_reader_is_told_as_well),
 	cmocka_unit_test(nobody_reads_where_nobody_is),
 	cmocka_unit_test(a_list_of_leases_marks_its_owner_until_it_is_done),
 	cmocka_unit_test(a_keeper_that_is_no_guest_is_told_from_one),
