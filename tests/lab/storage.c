@@ -30,7 +30,6 @@
  */
 
 #define DRIVER "/sys/bus/pseudo/drivers/scsi_debug/"
-#define HOST_DIR "/run/guestlock"
 #define PATIENCE_MS 20000
 #define MIB (1 << 20)
 
@@ -339,8 +338,8 @@ const char *lock_file(const char *path)
 
 	MUST(fd >= 0 && !fstat(fd, &st));
 	MUST(!ioctl(fd, BLKGETDISKSEQ, &seq));
-	return text(HOST_DIR "/%u:%u-%" PRIu64, major(st.st_rdev),
-		    minor(st.st_rdev), seq);
+	return text("%s/%u:%u-%" PRIu64, getenv("GUESTLOCK_HOST_DIR"),
+		    major(st.st_rdev), minor(st.st_rdev), seq);
 }
 
 bool is_held(const char *path)
