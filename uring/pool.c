@@ -240,8 +240,9 @@ int pool_add(struct pool *pool, struct op *ops, size_t n)
 	if (!r) {
 		errands = enqueue(pool, ops, n);
 		r = employ(pool, errands, worker_opens_locally(ops));
-		/* Without a new one the old ones do it. */
-		if (r && pool->n_workers > pool->n_orphans)
+		/* Without a new one the old ones do it, or have done it. */
+		if (r && (pool->n_workers > pool->n_orphans ||
+			  pool->head == pool->tail))
 			r = 0;
 		if (r)
 			back_out(pool, ops, errands);

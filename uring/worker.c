@@ -271,11 +271,19 @@ static void finish_work(struct worker *w)
 	}
 }
 
-/* The end of the thread. With the pool's lock; unlocks. */
+/* The end of the thread, which may be the only one. With the pool's lock;
+   unlocks. */
 static void leave(struct worker *w)
 {
 	struct pool *pool = w->pool;
 
+	while (pool->n_closes) {
+		take_close(w);
+		pthread_mutex_unlock(&pool->lock);
+		local_call(w->mine);
+		pthread_mutex_lock(&pool->lock);
+		pool->n_orphans--;
+	}
 	pool->n_workers--;
 	if (w->detached) {
 		worker_unlink(w);

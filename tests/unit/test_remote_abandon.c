@@ -7,10 +7,32 @@
 static struct slowfs *fs;
 static struct slowfs_knobs *knobs;
 
+static unsigned threads_left; /* that the engine may start */
+static int (*instead)(void);
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+			  void *(*start)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+			  void *(*start)(void *), void *arg);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+			  void *(*start)(void *), void *arg)
+{
+	if (!threads_left)
+		return instead ? instead() : EAGAIN;
+	threads_left--;
+	return __real_pthread_create(thread, attr, start, arg);
+}
+
 static struct op remote(struct op op)
 {
 	op.flags |= OP_REMOTE;
 	return op;
+}
+
+static struct op remote_close(unsigned i)
+{
+	return remote(op_fd(OP_CLOSE, must_open(slowfs_path(fs, i), O_RDWR)));
 }
 
 struct watcher {
@@ -35,7 +57,7 @@ static void cancel_at(struct engine *engine, struct op *ops, size_t n,
 	struct watcher w = { engine, count, *count + 1 };
 	pthread_t thread;
 
-	assert_int_equal(pthread_create(&thread, NULL, watch, &w), 0);
+	assert_int_equal(__real_pthread_create(&thread, NULL, watch, &w), 0);
 	run(engine, ops, n);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	for (size_t i = 0; i < n; i++)
@@ -66,10 +88,70 @@ ON_EACH(a_look_that_hangs_keeps_no_lock)
 	slowfs_calm(fs);
 }
 
+/* Nobody else is there to do it. */
+static void stopped_wait_(struct engine *engine)
+{
+	int a = must_open(slowfs_path(fs, 2), O_RDWR);
+	int b = must_open(slowfs_path(fs, 2), O_RDWR);
+	unsigned releases = knobs->releases;
+	struct op ops[] = { remote(op_lock(OP_LOCK, b, F_WRLCK, 0)),
+			    remote_close(3) };
+
+	ops[0].flags |= OP_WAIT;
+	knobs->deaf = true;
+	must_lock(a, F_WRLCK, 0);
+	cancel_at(engine, ops, 2, &knobs->locks);
+	close(a);
+	close(b);
+	assert_true(slowfs_await(&knobs->releases, releases + 3));
+	slowfs_calm(fs);
+}
+
+static void a_stopped_wait_does_the_closes_that_are_left(void **state)
+{
+	(void)state;
+	on_each(stopped_wait_, 1);
+}
+
+/* The only worker comes back from its open, does what has just been added, and
+   is at the close when there turns out to be no thread. */
+static int the_old_one(void)
+{
+	unsigned flushes = knobs->flushes;
+
+	knobs->only = 5;
+	knobs->hang_flush = true;
+	knobs->hang_open = false;
+	assert_true(slowfs_await(&knobs->flushes, flushes + 2));
+	return EAGAIN;
+}
+
+ON_EACH(what_was_done_meanwhile_counts_without_a_new_thread)
+{
+	unsigned releases = knobs->releases;
+	struct op ops[] = {
+		remote(op_open(AT_FDCWD, slowfs_path(fs, 4), O_RDWR)),
+		remote_close(5),
+	};
+
+	instead = NULL;
+	threads_left = 1;
+	knobs->hang_open = knobs->deaf = true;
+	cancel_at(engine, ops, 2, &knobs->opens);
+	instead = the_old_one;
+	assert_int_equal(run_one(engine, remote(op_fd(OP_STAT, 0))), 0);
+	threads_left = UINT_MAX;
+	assert_int_equal(run_one(engine, remote(op_fd(OP_STAT, 0))), 0);
+	slowfs_calm(fs);
+	assert_true(slowfs_await(&knobs->releases, releases + 2));
+}
+
 static int calm(void **state)
 {
 	(void)state;
 	slowfs_calm(fs);
+	threads_left = UINT_MAX;
+	instead = NULL;
 	return 0;
 }
 
@@ -77,6 +159,8 @@ static int calm(void **state)
 
 static const struct CMUnitTest tests[] = {
 	TEST(a_look_that_hangs_keeps_no_lock),
+	TEST(a_stopped_wait_does_the_closes_that_are_left),
+	TEST(what_was_done_meanwhile_counts_without_a_new_thread),
 };
 
 int main(void)
