@@ -375,7 +375,8 @@ static void perform(struct worker *w, struct op *op)
 		local_call(op);
 }
 
-/* What was abandoned goes no further: it may have a lock by now. */
+/* What was abandoned goes no further: it may have a lock by now. But the first
+   one is always done, since a close has to be, and undo() undoes what it did. */
 static void work(struct worker *w)
 {
 	int failed = 0;
@@ -385,7 +386,7 @@ static void work(struct worker *w)
 		struct op *op = &w->mine[i];
 
 		w->looks = op->kind == OP_STAT_PATH;
-		if (w->orphan)
+		if (i && w->orphan)
 			break;
 		if (failed)
 			op->res = failed;

@@ -24,6 +24,20 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 	return __real_pthread_create(thread, attr, start, arg);
 }
 
+static atomic_bool hold; /* workers, whenever they have unlocked something */
+
+int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	int r = __real_pthread_mutex_unlock(mutex);
+
+	while (hold && gettid() != getpid())
+		usleep(100);
+	return r;
+}
+
 static struct op remote(struct op op)
 {
 	op.flags |= OP_REMOTE;
@@ -146,6 +160,42 @@ ON_EACH(what_was_done_meanwhile_counts_without_a_new_thread)
 	assert_true(slowfs_await(&knobs->releases, releases + 2));
 }
 
+/* Between taking it and doing it. */
+static void abandon_untouched(struct engine *engine, struct op op)
+{
+	hold = true;
+	assert_int_equal(run_until(engine, op, SOON_MS), -ETIME);
+	hold = false;
+}
+
+ON_EACH(what_is_abandoned_before_it_is_begun_does_no_harm)
+{
+	const char *path = test_file("local", 0);
+	int fd = must_open(path, O_RDWR), gone = must_open(path, O_RDWR);
+	int saved = fcntl(0, F_DUPFD_CLOEXEC, 3);
+	unsigned fds;
+
+	assert_int_equal(dup2(fd, 0), 0);
+	must_lock(fd, F_WRLCK, 0);
+	assert_int_equal(run_one(engine, remote(op_fd(OP_STAT, fd))), 0);
+	fds = test_open_fds();
+	abandon_untouched(engine, remote(op_open(AT_FDCWD, path, O_RDWR)));
+	assert_int_equal(run_one(engine, remote(op_fd(OP_STAT, fd))), 0);
+	assert_true(await_fds(fds));
+	assert_true(fcntl(0, F_GETFD) >= 0);
+	abandon_untouched(engine, remote(op_fd(OP_CLOSE, gone)));
+	assert_true(await_fds(fds - 1));
+	abandon_untouched(engine, remote(op_lock(OP_LOCK, fd, F_WRLCK, 0)));
+	assert_true(await_fds(fds - 1));
+	assert_false(test_lockable(path, F_RDLCK));
+	if (saved >= 0)
+		dup2(saved, 0);
+	else
+		close(0);
+	fd_close(saved);
+	close(fd);
+}
+
 static int calm(void **state)
 {
 	(void)state;
@@ -161,6 +211,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_look_that_hangs_keeps_no_lock),
 	TEST(a_stopped_wait_does_the_closes_that_are_left),
 	TEST(what_was_done_meanwhile_counts_without_a_new_thread),
+	TEST(what_is_abandoned_before_it_is_begun_does_no_harm),
 };
 
 int main(void)
