@@ -38,9 +38,10 @@
  *
  * An errand (OP_LINK) is done without the pool's lock, and handed over when all
  * of it is done. Between its operations it is only asked whether it has been
- * abandoned: then what it has locked is given back at once. The look at the path
- * at its end may hang where the locks do not. It says so before it asks, and who
- * abandons it asks in the other order, so one of the two gives the lock back.
+ * abandoned: then what it has locked is given back at once. The look at the
+ * path at its end may hang where the locks do not. It says so before it asks,
+ * and who abandons it asks in the other order, so one of the two gives the lock
+ * back.
  *
  * All signals are blocked, so that no handler of the host runs here. What hangs
  * in the kernel beyond any signal is left alone: its thread goes on by itself,
@@ -376,7 +377,7 @@ static void perform(struct worker *w, struct op *op)
 }
 
 /* What was abandoned goes no further: it may have a lock by now. But the first
-   one is always done, since a close has to be, and undo() undoes what it did. */
+   one is always done: a close has to be, and undo() undoes what it did. */
 static void work(struct worker *w)
 {
 	int failed = 0;
