@@ -23,10 +23,12 @@
  * and with the lock free, or it would only go back to sleep for it.
  *
  * A descriptor that was lent (OP_LEND) is not duplicated, and stays with the
- * worker that has it when it is abandoned.
+ * worker that has it when it is abandoned, or is closed if that has no more use
+ * for it.
  *
  * A close cannot be undone or left undone: the number is the engine's from the
- * start, so closes that nobody got to are remembered as bare numbers.
+ * start, so closes that nobody got to are remembered as bare numbers. They need
+ * somebody who does not hang.
  *
  * Workers that hang for good keep counting against max_workers: a dead server
  * costs that many threads and no more. Local opens have POOL_OPENERS places of
@@ -238,8 +240,9 @@ int pool_add(struct pool *pool, struct op *ops, size_t n)
 	if (!r) {
 		errands = enqueue(pool, ops, n);
 		r = employ(pool, errands, worker_opens_locally(ops));
-		/* Without a new one the old ones do it. */
-		if (r && pool->n_workers > pool->n_orphans)
+		/* Without a new one the old ones do it, or have done it. */
+		if (r && (pool->n_workers > pool->n_orphans ||
+			  pool->head == pool->tail))
 			r = 0;
 		if (r)
 			back_out(pool, ops, errands);
@@ -252,6 +255,20 @@ static void set_res(struct op *op, int error)
 {
 	for (size_t i = 0, n = op_errand(op); i < n; i++)
 		op[i].res = error;
+}
+
+static void abandon_op(struct worker *w, int error)
+{
+	struct pool *pool = w->pool;
+	int fd;
+
+	set_res(w->op, error);
+	if (!worker_is_lent(w->op))
+		return;
+	w->op->fd = -1;
+	fd = worker_take_lent_locked(w);
+	if (fd >= 0)
+		pool->closes[pool->n_closes++] = fd;
 }
 
 static void abandon(struct pool *pool, int error)
@@ -267,22 +284,32 @@ static void abandon(struct pool *pool, int error)
 		if (!w->op)
 			continue;
 		pool->n_orphans++;
+		w->orphan = true;
 		if (w->state == WORKER_COMMITTED) {
 			w->leaving = true;
 			pool->n_leaving++;
 		} else {
-			set_res(w->op, error);
-			if (worker_is_lent(w->op))
-				w->op->fd = -1;
+			abandon_op(w, error);
 		}
 		w->op = NULL;
-		w->orphan = true;
 		if (w->state == WORKER_WAITING)
 			worker_cancel_locked(w);
 	}
 	pool->outstanding = pool->n_local = 0;
-	if (pool->n_closes)
-		rouse_all(pool);
+}
+
+/* One for each; without a new one they wait until somebody comes back. */
+static void employ_for_closes(struct pool *pool)
+{
+	for (size_t n = pool->n_closes; n && pool->n_closes; n--) {
+		struct worker *w = worker_rouse_locked(pool);
+
+		if (w)
+			pthread_cond_signal(&w->wake);
+		else if (pool->n_workers >= pool->max_workers ||
+			 worker_start_locked(pool))
+			break;
+	}
 }
 
 /*
@@ -310,6 +337,7 @@ void pool_finish(struct pool *pool, uint64_t deadline)
 	if (pool->outstanding) {
 		abandon(pool, pool->cancelled ? -ECANCELED : -ETIME);
 		pool->cancelled = false;
+		employ_for_closes(pool);
 	}
 	if (pool->n_leaving)
 		see_off(pool);

@@ -38,7 +38,10 @@
  *
  * An errand (OP_LINK) is done without the pool's lock, and handed over when all
  * of it is done. Between its operations it is only asked whether it has been
- * abandoned: then what it has locked is given back at once.
+ * abandoned: then what it has locked is given back at once. The look at the
+ * path at its end may hang where the locks do not. It says so before it asks,
+ * and who abandons it asks in the other order, so one of the two gives the lock
+ * back.
  *
  * All signals are blocked, so that no handler of the host runs here. What hangs
  * in the kernel beyond any signal is left alone: its thread goes on by itself,
@@ -191,7 +194,7 @@ static bool take_work(struct worker *w)
 			continue;
 		}
 		w->state = WORKER_BUSY;
-		w->orphan = false;
+		w->orphan = w->looks = false;
 		return true;
 	}
 }
@@ -269,11 +272,19 @@ static void finish_work(struct worker *w)
 	}
 }
 
-/* The end of the thread. With the pool's lock; unlocks. */
+/* The end of the thread, which may be the only one. With the pool's lock;
+   unlocks. */
 static void leave(struct worker *w)
 {
 	struct pool *pool = w->pool;
 
+	while (pool->n_closes) {
+		take_close(w);
+		pthread_mutex_unlock(&pool->lock);
+		local_call(w->mine);
+		pthread_mutex_lock(&pool->lock);
+		pool->n_orphans--;
+	}
 	pool->n_workers--;
 	if (w->detached) {
 		worker_unlink(w);
@@ -365,21 +376,36 @@ static void perform(struct worker *w, struct op *op)
 		local_call(op);
 }
 
-/* What was abandoned goes no further: it may have a lock by now. */
+/* What was abandoned goes no further: it may have a lock by now. But the first
+   one is always done: a close has to be, and undo() undoes what it did. */
 static void work(struct worker *w)
 {
 	int failed = 0;
 
 	w->held = F_UNLCK;
-	for (size_t i = 0; i < w->n && !w->orphan; i++) {
+	for (size_t i = 0; i < w->n; i++) {
 		struct op *op = &w->mine[i];
 
+		w->looks = op->kind == OP_STAT_PATH;
+		if (i && w->orphan)
+			break;
 		if (failed)
 			op->res = failed;
 		else if (!op->res) /* of make_own() */
 			perform(w, op);
 		failed = MIN(op->res, 0);
 	}
+}
+
+int worker_take_lent_locked(struct worker *w)
+{
+	int fd = w->mine->fd;
+
+	if (!w->looks || !worker_is_lent(w->mine))
+		return -1;
+	w->mine->fd = -1;
+	w->mine->res = -ECANCELED; /* its lock goes with it */
+	return fd;
 }
 
 static void *worker_main(void *arg)

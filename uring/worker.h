@@ -31,6 +31,7 @@ struct worker {
 	bool leaving;	    /* counts in pool->n_leaving */
 	struct op *op;	    /* the caller's; NULL: idle, or abandoned */
 	atomic_bool orphan; /* abandoned; changes with the pool's lock */
+	atomic_bool looks;  /* at a path: no more use for what was lent */
 	struct op mine[OP_ERRAND_MAX]; /* with descriptor and path of our own */
 	size_t n;		       /* of those */
 	int fd;			       /* duplicate of the caller's, or -1 */
@@ -51,6 +52,10 @@ struct worker *worker_rouse_locked(struct pool *pool);
 
 /* Stop waiting for a lock and drop it. pool->lock is held. */
 void worker_cancel_locked(struct worker *worker);
+
+/* Of one that was abandoned: take what it was lent and has no more use for.
+   pool->lock is held. Return: the descriptor, or -1. */
+int worker_take_lent_locked(struct worker *worker);
 
 void worker_unlink(struct worker *worker);
 struct worker *worker_free(struct worker *worker);
