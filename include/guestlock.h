@@ -461,10 +461,11 @@ int glk_guest_add(struct glk_guest *guest, const struct glk_disk *disks,
  * for what is neither a regular file nor a block device, or for a file system
  * without locks; -EINVAL for a claim of a file; another errno of fcntl(2),
  * such as -ENOLCK; -EEXIST; -ESTALE if a file is replaced again and again while
- * it is locked; -EXDEV if a lease would not have the scope that the policy
- * requires; -EMFILE; -ETOOMANYREFS if RLIMIT_NOFILE bounds an unprivileged
- * user's parked descriptors; -ENOSPC if they do not fit a capsule; -EADDRINUSE
- * if the tag was not new for the uuid; -ETIME; -EALREADY. Since: 0.1
+ * it is locked, or a device's lock file is deleted meanwhile; -EXDEV if a lease
+ * would not have the scope that the policy requires; -EMFILE; -ETOOMANYREFS if
+ * RLIMIT_NOFILE bounds an unprivileged user's parked descriptors; -ENOSPC if
+ * they do not fit a capsule; -EADDRINUSE if the tag was not new for the uuid;
+ * -ETIME; -EALREADY. Since: 0.1
  */
 int glk_guest_acquire(struct glk_guest *guest);
 

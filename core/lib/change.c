@@ -164,7 +164,7 @@ static int unlock_remote(struct glk_context *context,
 	return r;
 }
 
-static int unlock(struct glk_context *context, struct capsule_lease *lease)
+int change_unlock(struct glk_context *context, struct capsule_lease *lease)
 {
 	return any_remote(context, lease) ? unlock_remote(context, lease)
 					  : capsule_unlock(lease);
@@ -216,7 +216,7 @@ static int release_meant(struct glk_guest *guest,
 		if (!is_meant(meaning, lease))
 			continue;
 		remove_files(guest->context, lease, meaning->path);
-		r = unlock(guest->context, lease);
+		r = change_unlock(guest->context, lease);
 		if (r)
 			return context_fail(guest->context, r,
 					    "%s: cannot unlock: %s",

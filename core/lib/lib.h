@@ -151,6 +151,10 @@ int change_begin(struct glk_guest *guest, enum guest_call call);
 /* @r: how it went. Return: that, or a bug of ours. */
 int change_end(struct glk_guest *guest, int r);
 
+/* Drop a lease's locks, by whatever descriptors of it. Return: 0, -ETIME of a
+   server, or another negative errno. */
+int change_unlock(struct glk_context *context, struct capsule_lease *lease);
+
 /* path.c */
 
 /* What is recorded outlives this process and its working directory. A path that

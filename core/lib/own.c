@@ -5,6 +5,7 @@
 #include "core/base/util.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 static int compare_mine(const void *a, const void *b)
 {
@@ -186,6 +187,60 @@ static void add_points(const struct take *t, uint32_t item,
 	parcel->n_fds = (uint8_t)n;
 }
 
+/* Is this a device whose lock file is not found by its name any more? */
+static bool is_astray(const struct take *t, uint32_t item)
+{
+	const struct txn_item *it = txn_item(t->txn, item);
+	struct take_point point;
+	struct stat st;
+
+	if (it->state != TXN_ITEM_VERIFIED || !res_id_is_device(it->id))
+		return false;
+	point = take_point(t, item, 1);
+	return !point.remote &&
+	       (stat(point.path, &st) ||
+		!res_id_equal((struct res_id){ st.st_dev, st.st_ino },
+			      point.file));
+}
+
+/* Our descriptors have the descriptions that were parked. */
+static void take_back(struct take *t)
+{
+	struct glk_guest *guest = t->guest;
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		struct capsule_lease lease = { .n_fds = 0 };
+
+		if (txn_item(t->txn, i)->state != TXN_ITEM_VERIFIED)
+			continue;
+		for (unsigned p = 0; p < take_n_points(&t->slots[i]); p++) {
+			struct take_point point = take_point(t, i, p);
+
+			lease.fds[lease.n_fds] = point.fd;
+			lease.files[lease.n_fds++] = point.file;
+		}
+		(void)change_unlock(guest->context, &lease);
+	}
+	if (guest_state(&guest->sm) != GUEST_TAKING)
+		(void)capsule_compact(guest->capsule, guest->context->deadline);
+}
+
+/*
+ * Who finds no lock file of a device makes one, and asks the capsules then
+ * (lost.c). So after its lease could be seen there, its file is looked at once
+ * more: if it was deleted before, somebody may have asked too early.
+ */
+static int confirm(struct take *t)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		if (!is_astray(t, i))
+			continue;
+		take_back(t);
+		return -ESTALE;
+	}
+	return 0;
+}
+
 int own_park(struct take *t)
 {
 	_cleanup_(name_store_done) struct name_store names = {};
@@ -212,6 +267,8 @@ int own_park(struct take *t)
 		r = make_absolute(t->parcels, n, &names);
 	if (!r && n)
 		r = own_push(t->guest, t->parcels, n);
+	if (!r)
+		r = confirm(t);
 	if (!r)
 		close_parked(t);
 	return r;

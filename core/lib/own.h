@@ -29,5 +29,6 @@ void own_reach(const struct take *take, uint32_t item, struct res_id id,
 int own_push(struct glk_guest *guest, const struct capsule_parcel *parcels,
 	     size_t n);
 
-/* Park every TXN_ITEM_VERIFIED item. Return: as capsule_push(). */
+/* Park every TXN_ITEM_VERIFIED item. Return: as capsule_push(); or -ESTALE if
+   the lock file of a device has lost its name, then nothing is held. */
 int own_park(struct take *take);

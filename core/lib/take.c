@@ -337,6 +337,10 @@ static int park_failed(struct take *t)
 	if (t->park_error == CAPSULE_E_BUSY)
 		return context_fail(t->context, -ENOSPC, "%s: %s", what,
 				    capsule_strerror(t->park_error));
+	if (t->park_error == -ESTALE)
+		return context_fail(t->context, -ESTALE,
+				    "the lock file of a device was deleted "
+				    "while it was being locked");
 	return guest_fail(t->guest, t->park_error, what);
 }
 

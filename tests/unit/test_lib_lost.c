@@ -55,6 +55,44 @@ int __wrap_look_discover(const struct uuid *uuid, uint64_t deadline,
 	return __real_look_discover(uuid, deadline, ret_entries, ret_n);
 }
 
+/* So does what parks, for something to happen just before. */
+int __real_capsule_fill(struct capsule *capsule,
+			const struct capsule_parcel *parcels, size_t n);
+int __wrap_capsule_fill(struct capsule *capsule,
+			const struct capsule_parcel *parcels, size_t n);
+int __real_capsule_push(struct capsule *capsule,
+			const struct capsule_parcel *parcels, size_t n,
+			uint64_t deadline);
+int __wrap_capsule_push(struct capsule *capsule,
+			const struct capsule_parcel *parcels, size_t n,
+			uint64_t deadline);
+
+static void (*before_parking)(void);
+
+static void interfere(void)
+{
+	void (*fn)(void) = before_parking;
+
+	before_parking = NULL;
+	if (fn)
+		fn();
+}
+
+int __wrap_capsule_fill(struct capsule *capsule,
+			const struct capsule_parcel *parcels, size_t n)
+{
+	interfere();
+	return __real_capsule_fill(capsule, parcels, n);
+}
+
+int __wrap_capsule_push(struct capsule *capsule,
+			const struct capsule_parcel *parcels, size_t n,
+			uint64_t deadline)
+{
+	interfere();
+	return __real_capsule_push(capsule, parcels, n, deadline);
+}
+
 /* A guest, a loop device, and a host lock directory that is not there yet. */
 static int start(void **state)
 {
@@ -526,11 +564,85 @@ static void who_tidies_up_takes_no_file_from_who_has_just_opened_it(
 	assert_true(held >= 100);
 }
 
+static struct glk_context *other_context;
+static struct glk_guest *other;
+
+/* Another guest comes by another node, before our lease is to be seen. */
+static void delete_the_file_and_take_the_disk(void)
+{
+	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(guest_attach(other, loop_alias(disk, "alias"), 0), 0);
+}
+
+static void other_start(void)
+{
+	other_context = guest_context();
+	other = kit_self(other_context);
+}
+
+static void other_end(void)
+{
+	glk_guest_free(other);
+	glk_context_free(other_context);
+}
+
+static size_t count_held(struct glk_guest *of)
+{
+	const struct glk_guest_info *info;
+	size_t n = 0;
+
+	assert_int_equal(glk_guest_info(of, &info), 0);
+	for (size_t i = 0; i < info->n_leases; i++)
+		n += info->leases[i].held;
+	return n;
+}
+
+static void a_file_that_is_deleted_before_parking_is_missed(void **state)
+{
+	const char *image = kit_file("beside", 4096);
+	const struct glk_disk both[] = { { image, 0 }, { disk, 0 } };
+
+	(void)state;
+	other_start();
+	before_parking = delete_the_file_and_take_the_disk;
+	assert_int_equal(glk_guest_attach(guest, both, 2), -ESTALE);
+	assert_says(context, "the lock file of a device was deleted");
+	assert_int_equal(count_held(guest), 0);
+	assert_int_equal(count_held(other), 1);
+	assert_free(image);
+	assert_true(test_lockable(disk, F_WRLCK));
+	assert_held(lock_file(disk));
+	assert_int_equal(glk_guest_attach(guest, both, 2), -EBUSY);
+	other_end();
+	assert_int_equal(glk_guest_attach(guest, both, 2), 0);
+	assert_int_equal(count_held(guest), 2);
+}
+
+static void a_guest_that_is_acquired_misses_it_too(void **state)
+{
+	struct glk_guest *fresh =
+		guest_describe(context, GLK_HOLDER_SELF, NULL, NULL);
+
+	(void)state;
+	other_start();
+	assert_int_equal(guest_add(fresh, disk, 0), 0);
+	before_parking = delete_the_file_and_take_the_disk;
+	assert_int_equal(glk_guest_acquire(fresh), -ESTALE);
+	assert_true(test_lockable(disk, F_WRLCK));
+	assert_int_equal(glk_guest_acquire(fresh), -EBUSY);
+	other_end();
+	assert_int_equal(glk_guest_acquire(fresh), 0);
+	assert_int_equal(count_held(fresh), 1);
+	glk_guest_free(fresh);
+}
+
 #define TEST(_fn) cmocka_unit_test_setup_teardown(_fn, start, stop)
 
 static const struct CMUnitTest tests[] = {
 	TEST(a_file_says_that_no_lease_was_lost),
 	TEST(who_searched_the_host_says_so_to_the_next),
+	TEST(a_file_that_is_deleted_before_parking_is_missed),
+	TEST(a_guest_that_is_acquired_misses_it_too),
 	TEST(a_lock_file_that_is_removed_alone_loses_no_lease),
 	TEST(a_directory_that_comes_back_is_not_believed),
 	TEST(a_copy_of_the_directory_is_not_believed),
