@@ -329,11 +329,21 @@ static void see_off(struct pool *pool)
 	}
 }
 
+/* Those that hang take places, until they come back; then some end. */
+static void employ_successor(struct pool *pool)
+{
+	if (pool->n_workers <= pool->n_orphans)
+		(void)employ(pool, pool->tail - pool->head, false);
+}
+
 void pool_finish(struct pool *pool, uint64_t deadline)
 {
 	pthread_mutex_lock(&pool->lock);
-	while (pool->outstanding && !pool->cancelled && clock_now() < deadline)
+	while (pool->outstanding && !pool->cancelled &&
+	       clock_now() < deadline) {
+		employ_successor(pool);
 		waker_wait(&pool->waker, &pool->lock, deadline);
+	}
 	if (pool->outstanding) {
 		abandon(pool, pool->cancelled ? -ECANCELED : -ETIME);
 		pool->cancelled = false;

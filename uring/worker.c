@@ -286,6 +286,8 @@ static void leave(struct worker *w)
 		pool->n_orphans--;
 	}
 	pool->n_workers--;
+	if (pool->head < pool->tail) /* when there was no place for another */
+		waker_wake(&pool->waker);
 	if (w->detached) {
 		worker_unlink(w);
 		worker_free(w);

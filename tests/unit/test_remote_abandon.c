@@ -127,6 +127,40 @@ static void a_stopped_wait_does_the_closes_that_are_left(void **state)
 	on_each(stopped_wait_, 1);
 }
 
+static void *close_later(void *arg)
+{
+	usleep(50000);
+	close(*(int *)arg);
+	return NULL;
+}
+
+/* It hangs as long as the lock is held, and its thread ends then. */
+static void successor_(struct engine *engine)
+{
+	int a = must_open(slowfs_path(fs, 6), O_RDWR);
+	int b = must_open(slowfs_path(fs, 6), O_RDWR);
+	struct op wait = remote(op_lock(OP_LOCK, b, F_WRLCK, 0));
+	pthread_t thread;
+
+	wait.flags |= OP_WAIT;
+	knobs->deaf = true;
+	must_lock(a, F_WRLCK, 0);
+	cancel_at(engine, &wait, 1, &knobs->locks);
+	assert_int_equal(__real_pthread_create(&thread, NULL, close_later, &a),
+			 0);
+	assert_int_equal(run_until(engine, remote(op_fd(OP_STAT, b)), LATE_MS),
+			 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	close(b);
+	slowfs_calm(fs);
+}
+
+static void a_stopped_wait_leaves_nothing_queued_behind(void **state)
+{
+	(void)state;
+	on_each(successor_, 1);
+}
+
 /* The only worker comes back from its open, does what has just been added, and
    is at the close when there turns out to be no thread. */
 static int the_old_one(void)
@@ -210,6 +244,7 @@ static int calm(void **state)
 static const struct CMUnitTest tests[] = {
 	TEST(a_look_that_hangs_keeps_no_lock),
 	TEST(a_stopped_wait_does_the_closes_that_are_left),
+	TEST(a_stopped_wait_leaves_nothing_queued_behind),
 	TEST(what_was_done_meanwhile_counts_without_a_new_thread),
 	TEST(what_is_abandoned_before_it_is_begun_does_no_harm),
 };
