@@ -26,7 +26,9 @@
  * locks on it are the client's own business; and of two mounts that share no
  * superblock (`nosharecache`, or other options) neither sees the other's, which
  * the lab showed on Linux 6.1 and 6.12. So where one export is mounted twice
- * that way, a lock holds for one mount only.
+ * that way, a lock holds for one mount only. Two parts of one export have one
+ * FSID, which the client tells in a file of its own (fs/nfs/client.c); without
+ * that, as in another network namespace, the source's text is compared.
  *
  * Files of btrfs subvolumes, and of an overlay whose layers are on several file
  * systems, have an st_dev that mountinfo does not show. The text of a path can
@@ -38,7 +40,7 @@
 struct mount_entry {
 	char *point;
 	char *device; /* its source, if that is /dev/NAME: NAME; or NULL */
-	char *export; /* of NFS: what, and as which client; or NULL */
+	char *export; /* of NFS: what, and "vers=…"; or NULL */
 	size_t point_len;
 	uint64_t dev;
 	unsigned id;
@@ -48,8 +50,8 @@ struct mount_entry {
 };
 
 struct mounts {
-	const char *table;
-	int fd; /* -1: no /proc, or no descriptor was to be had */
+	const char *table; /* NULL: the kernel's */
+	int fd;		   /* -1: no /proc, or no descriptor was to be had */
 	bool stale;
 	bool asked; /* the kernel, since mounts_expire() */
 	bool any_remote, any_scope;
@@ -260,8 +262,65 @@ static bool are_twins(const struct mount_entry *a, const struct mount_entry *b)
 	       !strcmp(a->export, b->export);
 }
 
+static void closep(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
+
+static void name_export(struct mounts *m, uint64_t dev, const char *volume)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		struct mount_entry *e = &m->entries[i];
+		char *name;
+
+		if (!e->export || e->dev != dev ||
+		    asprintf(&name, "%s%s", volume, strrchr(e->export, ' ')) <
+			    0)
+			continue;
+		free(e->export);
+		e->export = name;
+	}
+}
+
+static FILE *open_volumes(const struct mounts *m)
+{
+	char path[PATH_MAX] = "/proc/self/net/nfsfs/volumes";
+
+	if (m->table)
+		snprintf(path, sizeof(path), "%s-volumes", m->table);
+	return fopen(path, "re");
+}
+
+/* "v4 7f000001  801 0:38         1e:0          no", below a heading. */
+static void name_exports(struct mounts *m)
+{
+	_cleanup_(closep) FILE *f = open_volumes(m);
+	char line[256], server[40], port[16], fsid[48], volume[128];
+	unsigned major, minor;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "v%*u %39s %15s %u:%u %47s", server, port,
+			   &major, &minor, fsid) != 5)
+			continue;
+		snprintf(volume, sizeof(volume), "%s:%s,%s", server, port,
+			 fsid);
+		name_export(m, makedev(major, minor), volume);
+	}
+}
+
+static bool any_export(const struct mounts *m)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (m->entries[i].export)
+			return true;
+	return false;
+}
+
 static void find_twins(struct mounts *m)
 {
+	if (any_export(m))
+		name_exports(m);
 	for (size_t i = 0; i < m->n; i++) {
 		struct mount_entry *e = &m->entries[i];
 
@@ -276,12 +335,6 @@ static void find_twins(struct mounts *m)
 			break;
 		}
 	}
-}
-
-static void closep(FILE **f)
-{
-	if (*f)
-		fclose(*f);
 }
 
 static int reread(struct mounts *m)
@@ -308,6 +361,12 @@ static int reread(struct mounts *m)
 	return r;
 }
 
+static int open_table(const struct mounts *m)
+{
+	return open(m->table ? m->table : "/proc/self/mountinfo",
+		    O_RDONLY | O_CLOEXEC);
+}
+
 /* A table that cannot be read says "local": what else could we do. */
 static void refresh(struct mounts *m)
 {
@@ -317,7 +376,7 @@ static void refresh(struct mounts *m)
 		return;
 	m->asked = true;
 	if (m->fd < 0)
-		m->fd = open(m->table, O_RDONLY | O_CLOEXEC);
+		m->fd = open_table(m);
 	if (m->fd < 0)
 		return;
 	p.fd = m->fd;
@@ -334,8 +393,8 @@ int mounts_new(const char *table, struct mounts **ret_mounts)
 	if (!m)
 		return -ENOMEM;
 	m->stale = true;
-	m->table = table ? table : "/proc/self/mountinfo";
-	m->fd = open(m->table, O_RDONLY | O_CLOEXEC);
+	m->table = table;
+	m->fd = open_table(m);
 	*ret_mounts = m;
 	return 0;
 }

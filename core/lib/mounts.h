@@ -32,7 +32,8 @@ struct mount_place {
 };
 
 /* @table: NULL, or for tests a file in the form of /proc/self/mountinfo, whose
-   name is borrowed. */
+   name is borrowed; beside it may be NAME-volumes, as /proc/fs/nfsfs/volumes.
+ */
 int mounts_new(const char *table, struct mounts **ret_mounts);
 struct mounts *mounts_free(struct mounts *mounts);
 

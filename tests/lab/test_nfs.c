@@ -249,14 +249,19 @@ static void without_lockd_nobody_else_learns_of_a_lock(void **state)
 	glk_guest_free(guest);
 }
 
-/* A test's network namespace has no way to the server. */
-static int mount_twin(void *arg)
+/* What is known of the server, the network namespace of the mount knows. */
+static void enter_first_network(void)
 {
 	int net = open("/proc/1/ns/net", O_RDONLY | O_CLOEXEC);
 
-	(void)arg;
 	MUST(net >= 0 && !setns(net, CLONE_NEWNET));
-	MUST(!mount("lab:/", TWIN, "nfs4", 0,
+	close(net);
+}
+
+static int mount_twin(void *arg)
+{
+	enter_first_network();
+	MUST(!mount(arg, TWIN, "nfs4", 0,
 		    "addr=127.0.0.1,clientaddr=127.0.0.1,vers=4.2,"
 		    "nosharecache"));
 	return 0;
@@ -270,11 +275,12 @@ static void a_second_mount_of_one_client_is_told(void **state)
 	struct glk_guest *guest =
 		guest_describe(context, GLK_HOLDER_SELF, guest_uuid(7), "twin");
 	const char *again = seen_from(TWIN, path);
+	char all[] = "lab:/";
 	bool free_there;
 
 	(void)state;
 	mkdir(TWIN, 0755);
-	assert_int_equal(process_wait(process_start(mount_twin, NULL)), 0);
+	assert_int_equal(process_wait(process_start(mount_twin, all)), 0);
 	assert_int_equal(guest_add(guest, path, 0), 0);
 	assert_int_equal(glk_guest_acquire(guest), 0);
 	free_there = test_lockable(again, F_WRLCK);
@@ -289,6 +295,34 @@ static void a_second_mount_of_one_client_is_told(void **state)
 	assert_int_equal(reach->scope, GLK_SCOPE_SERVER);
 }
 
+static int reach_of_part(void *arg)
+{
+	const struct glk_disk_reach *reach;
+
+	enter_first_network();
+	glk_context_free(context);
+	context = guest_context();
+	MUST_EQUAL(glk_disk_reach(context, arg, &reach), 0);
+	MUST_EQUAL(reach->scope, GLK_SCOPE_NODE);
+	MUST(!strcmp(reach->twin, getenv("GUESTLOCK_TEST_DIR")));
+	return 0;
+}
+
+/* Which its source's text does not tell. */
+static void a_part_of_an_export_is_a_second_mount_too(void **state)
+{
+	const char *path = test_file("part", 4096);
+	char source[400], disk[] = TWIN "/part";
+
+	(void)state;
+	snprintf(source, sizeof(source), "lab:%s", seen_from("", test_dir()));
+	mkdir(TWIN, 0755);
+	assert_int_equal(process_wait(process_start(mount_twin, source)), 0);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(process_wait(process_start(reach_of_part, disk)), 0);
+	assert_int_equal(umount(TWIN), 0);
+}
+
 #define TEST(_f) cmocka_unit_test_setup_teardown(_f, start, stop)
 
 static const struct CMUnitTest tests[] = {
@@ -299,6 +333,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_batch_is_rolled_back_on_every_client),
 	TEST(a_policy_knows_the_server_from_this_host),
 	TEST(a_second_mount_of_one_client_is_told),
+	TEST(a_part_of_an_export_is_a_second_mount_too),
 	TEST(without_lockd_nobody_else_learns_of_a_lock),
 };
 

@@ -23,15 +23,20 @@ static const char table[] =
 	"rw,lowerdir=/a:/b\\0401,upperdir=/c,workdir=/d\n"
 	"28 21 0:36 / /srv/lustre rw,flock - lustre l:/ rw,localflock\n";
 
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
 static struct mounts *read_table(const char *text)
 {
 	const char *path = test_file("mountinfo", 0);
 	struct mounts *mounts;
-	int fd;
 
-	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
+	write_file(path, text);
 	assert_int_equal(mounts_new(path, &mounts), 0);
 	return mounts;
 }
@@ -95,6 +100,28 @@ static void an_option_that_keeps_locks_here_is_named(void **state)
 	mounts_free(mounts);
 }
 
+struct twin_case {
+	const char *path, *twin;
+	enum res_scope scope;
+};
+
+static void expect_twins(struct mounts *mounts, const struct twin_case *cases,
+			 size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct mount_place place;
+
+		assert_true(mounts_find(mounts, cases[i].path, &place));
+		assert_int_equal(place.kind.scope, cases[i].scope);
+		assert_int_equal(place.kind.twofold, cases[i].twin != NULL);
+		if (cases[i].twin)
+			assert_string_equal(place.twin, cases[i].twin);
+		else
+			assert_null(place.twin);
+	}
+	mounts_free(mounts);
+}
+
 static void an_export_that_is_mounted_twice_is_told(void **state)
 {
 	static const char text[] =
@@ -108,10 +135,7 @@ static void an_export_that_is_mounted_twice_is_told(void **state)
 		"36 21 0:45 / /again rw - nfs h:/z rw,vers=3,nolock\n"
 		"37 21 0:46 / /ceph rw - ceph mon:/ rw\n"
 		"38 21 0:47 / /ceph2 rw - ceph mon:/ rw\n";
-	static const struct {
-		const char *path, *twin;
-		enum res_scope scope;
-	} cases[] = {
+	static const struct twin_case cases[] = {
 		{ "/a/disk", "/b", RES_SCOPE_NODE },
 		{ "/b/disk", "/a", RES_SCOPE_NODE },
 		{ "/other/disk", NULL, RES_SCOPE_SERVER },
@@ -120,21 +144,44 @@ static void an_export_that_is_mounted_twice_is_told(void **state)
 		{ "/local/disk", "/again", RES_SCOPE_NODE },
 		{ "/ceph/disk", NULL, RES_SCOPE_CLUSTER },
 	};
-	struct mounts *mounts = read_table(text);
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct mount_place place;
+	expect_twins(read_table(text), cases, ARRAY_SIZE(cases));
+}
 
-		assert_true(mounts_find(mounts, cases[i].path, &place));
-		assert_int_equal(place.kind.scope, cases[i].scope);
-		assert_int_equal(place.kind.twofold, cases[i].twin != NULL);
-		if (cases[i].twin)
-			assert_string_equal(place.twin, cases[i].twin);
-		else
-			assert_null(place.twin);
-	}
-	mounts_free(mounts);
+/* Its text tells less than the kernel does. */
+static void two_parts_of_one_export_are_one(void **state)
+{
+	static const char text[] =
+		"21 1 254:0 / / rw - ext4 /dev/vda rw\n"
+		"30 21 0:40 / /all rw - nfs4 h:/ rw,vers=4.2\n"
+		"31 21 0:41 / /part ro - nfs4 10.0.0.1:/in ro,vers=4.2\n"
+		"32 21 0:42 / /beside rw - nfs4 h:/in rw,vers=4.1\n"
+		"33 21 0:43 / /disk2 rw - nfs4 h:/disk2 rw,vers=4.2\n"
+		"34 21 0:44 / /port rw - nfs4 h:/ rw,vers=4.2\n"
+		"35 21 0:45 / /hidden rw - nfs4 i:/ rw,vers=4.2\n"
+		"36 21 0:46 / /hidden2 rw - nfs4 i:/ rw,vers=4.2\n";
+	static const char volumes[] =
+		"NV SERVER   PORT DEV          FSID              FSC\n"
+		"v4 0a000001  801 0:40         0:0               no \n"
+		"v4 0a000001  801 0:41         0:0               no \n"
+		"v4 0a000001  801 0:42         0:0               no \n"
+		"v4 0a000001  801 0:43         7:1               no \n"
+		"v4 0a000001  802 0:44         0:0               no \n";
+	static const struct twin_case cases[] = {
+		{ "/all/disk", "/part", RES_SCOPE_NODE },
+		{ "/part/disk", "/all", RES_SCOPE_NODE },
+		{ "/beside/disk", NULL, RES_SCOPE_SERVER },
+		{ "/disk2/disk", NULL, RES_SCOPE_SERVER },
+		{ "/port/disk", NULL, RES_SCOPE_SERVER },
+		{ "/hidden/disk", "/hidden2", RES_SCOPE_NODE },
+	};
+	const char *path = test_file("mountinfo-volumes", 0);
+
+	(void)state;
+	write_file(path, volumes);
+	expect_twins(read_table(text), cases, ARRAY_SIZE(cases));
+	assert_int_equal(unlink(path), 0);
 }
 
 static void a_mount_is_told_with_an_overlays_layers(void **state)
@@ -286,6 +333,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_path_gets_the_scope_of_the_longest_mount_point),
 	cmocka_unit_test(an_option_that_keeps_locks_here_is_named),
 	cmocka_unit_test(an_export_that_is_mounted_twice_is_told),
+	cmocka_unit_test(two_parts_of_one_export_are_one),
 	cmocka_unit_test(a_mount_is_told_with_an_overlays_layers),
 	cmocka_unit_test(a_device_is_asked_before_the_path),
 	cmocka_unit_test(a_mount_is_asked_where_the_device_is_unknown),
