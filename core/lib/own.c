@@ -235,6 +235,7 @@ static int confirm(struct take *t)
 	for (uint32_t i = 0; i < t->n; i++) {
 		if (!is_astray(t, i))
 			continue;
+		t->astray = i;
 		take_back(t);
 		return -ESTALE;
 	}

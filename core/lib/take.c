@@ -339,8 +339,9 @@ static int park_failed(struct take *t)
 				    capsule_strerror(t->park_error));
 	if (t->park_error == -ESTALE)
 		return context_fail(t->context, -ESTALE,
-				    "the lock file of a device was deleted "
-				    "while it was being locked");
+				    "%s: its lock file was deleted while it "
+				    "was being locked",
+				    quoted(txn_item(t->txn, t->astray)->path));
 	return guest_fail(t->guest, t->park_error, what);
 }
 

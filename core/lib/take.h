@@ -104,7 +104,8 @@ struct take {
 	bool wait_told; /* somebody was told of that */
 	struct take_lock_dir lock_dirs[3];
 	size_t n_lock_dirs;
-	int park_error; /* CAPSULE_E_* or negative errno of the last park */
+	int park_error;	 /* CAPSULE_E_* or negative errno of the last park */
+	uint32_t astray; /* -ESTALE: the device whose lock file was deleted */
 };
 
 static inline uint8_t take_flags(const struct take_slot *slot)

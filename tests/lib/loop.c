@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/lib/loop.h"
 
+#include "core/base/compat.h"
 #include "core/base/util.h"
 #include "tests/lib/test.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/blkpg.h>
 #include <linux/loop.h>
 #include <stdio.h>
@@ -113,4 +115,27 @@ const char *loop_alias(const char *path, const char *name)
 	unlink(alias);
 	assert_int_equal(mknod(alias, S_IFBLK | 0600, st.st_rdev), 0);
 	return alias;
+}
+
+uint64_t loop_diskseq(int fd)
+{
+	uint64_t seq = 0;
+
+	assert_int_equal(ioctl(fd, BLKGETDISKSEQ, &seq), 0);
+	return seq;
+}
+
+const char *loop_lock_file(const char *path)
+{
+	static char ring[4][512];
+	static unsigned next;
+	char *buf = ring[next++ % ARRAY_SIZE(ring)];
+	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	snprintf(buf, sizeof(ring[0]), "%s/%u:%u-%" PRIu64,
+		 getenv("GUESTLOCK_HOST_DIR"), major(st.st_rdev),
+		 minor(st.st_rdev), loop_diskseq(fd));
+	return buf;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Loop devices of a test's own; for root (TEST_NEEDS_LOOP). */
@@ -25,3 +26,8 @@ void loop_add_partition(int loop, const char *path, int number,
 
 /* Another node of the device, DIR/@name. As test_file(). */
 const char *loop_alias(const char *path, const char *name);
+
+uint64_t loop_diskseq(int fd);
+
+/* Where a device's lock file has to be, by the manual. Static, ring of 4. */
+const char *loop_lock_file(const char *path);

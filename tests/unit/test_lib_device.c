@@ -72,29 +72,6 @@ static int stop(void **state)
 	return 0;
 }
 
-static uint64_t diskseq(int fd)
-{
-	uint64_t seq = 0;
-
-	assert_int_equal(ioctl(fd, BLKGETDISKSEQ, &seq), 0);
-	return seq;
-}
-
-/* Where the device's lock file has to be, by the manual. Static, ring of 4. */
-static const char *lock_file(const char *path)
-{
-	static char ring[4][512];
-	static unsigned next;
-	char *buf = ring[next++ % 4];
-	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-
-	assert_int_equal(fstat(fd, &st), 0);
-	snprintf(buf, sizeof(ring[0]), "%s/%u:%u-%" PRIu64, host_dir(),
-		 major(st.st_rdev), minor(st.st_rdev), diskseq(fd));
-	return buf;
-}
-
 static unsigned files_in(const char *path)
 {
 	DIR *dir = opendir(path);
@@ -141,14 +118,14 @@ static void a_device_is_locked_by_its_node_and_its_file(void **state)
 	(void)state;
 	assert_int_equal(guest_attach(guest, disk, 0), 0);
 	assert_held(disk);
-	assert_held(lock_file(disk));
+	assert_held(loop_lock_file(disk));
 	lease = only_lease(guest);
 	assert_int_equal(stat(disk, &st), 0);
 	assert_int_equal(lease->type, GLK_LEASE_BLOCK);
 	assert_int_equal(lease->scope, GLK_SCOPE_HOST);
 	assert_true(lease->held && lease->same_file);
 	assert_true(lease->dev == st.st_rdev);
-	assert_true(lease->ino == diskseq(loop));
+	assert_true(lease->ino == loop_diskseq(loop));
 	assert_string_equal(lease->path, disk);
 	assert_int_equal(glk_disk_reach(context, disk, &reach), 0);
 	assert_int_equal(reach->type, lease->type);
@@ -172,13 +149,13 @@ static void a_device_that_is_released_leaves_its_file(void **state)
 
 	(void)state;
 	assert_int_equal(guest_attach(guest, disk, 0), 0);
-	before = inode_of(lock_file(disk));
+	before = inode_of(loop_lock_file(disk));
 	assert_int_equal(guest_detach(guest, disk), 0);
 	assert_free(disk);
-	assert_free(lock_file(disk));
+	assert_free(loop_lock_file(disk));
 	assert_int_equal(guest_attach(guest, disk, 0), 0);
-	assert_held(lock_file(disk));
-	after = inode_of(lock_file(disk));
+	assert_held(loop_lock_file(disk));
+	after = inode_of(loop_lock_file(disk));
 	assert_true(before == after);
 	assert_int_equal(files_in(host_dir()), 1);
 }
@@ -198,12 +175,12 @@ static void what_is_rolled_back_leaves_no_lock(void **state)
 	disks[1].path = image;
 	assert_int_equal(glk_guest_attach(guest, disks, 2), -EBUSY);
 	assert_free(disk);
-	assert_free(lock_file(disk));
+	assert_free(loop_lock_file(disk));
 	glk_guest_free(other);
-	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(unlink(loop_lock_file(disk)), 0);
 	kit_stranger(&virtlockd);
 	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
-	assert_false(is_marked(lock_file(disk)));
+	assert_false(is_marked(loop_lock_file(disk)));
 	kit_stranger_end(&virtlockd);
 }
 
@@ -269,7 +246,7 @@ static void a_lock_on_the_file_refuses_us(void **state)
 
 	(void)state;
 	assert_int_equal(kit_try(context, disk, 0), 0);
-	other.path = lock_file(disk);
+	other.path = loop_lock_file(disk);
 	assert_int_equal(close(open(other.path, O_CREAT | O_RDWR, 0600)), 0);
 	kit_stranger(&other);
 	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
@@ -316,7 +293,7 @@ static void make_volume(const char *root, const char *path)
 		 major(st.st_rdev), minor(st.st_rdev), name);
 	tree_add(root, line);
 	snprintf(line, sizeof(line), "f devices/%s/diskseq %" PRIu64, name,
-		 diskseq(fd));
+		 loop_diskseq(fd));
 	tree_add(root, line);
 	snprintf(line, sizeof(line), "f devices/%s/dm/uuid LVM-%064d", name, 0);
 	tree_add(root, line);
@@ -366,11 +343,11 @@ static void a_device_that_was_changed_under_the_lease_is_told(void **state)
 	loop = loop_attach_readonly("image", disk);
 	assert_int_equal(guest_attach(guest, disk, GLK_DISK_SHARED), 0);
 	assert_true(only_lease(guest)->same_file);
-	strcpy(before, lock_file(disk));
+	strcpy(before, loop_lock_file(disk));
 	image = open(kit_file("image-2", SIZE), O_RDONLY | O_CLOEXEC);
 	assert_int_equal(ioctl(loop, LOOP_CHANGE_FD, image), 0);
 	close(image);
-	assert_string_not_equal(before, lock_file(disk));
+	assert_string_not_equal(before, loop_lock_file(disk));
 	assert_false(only_lease(guest)->same_file);
 	/* It is the same device for all that, and in the way of others. */
 	assert_int_equal(kit_try(context, loop_alias(disk, "alias"), 0),
@@ -393,7 +370,7 @@ static void a_lock_file_is_its_device_owners(void **state)
 	assert_int_equal(chown(node, 0, 6), 0);
 	assert_int_equal(chmod(node, 0664), 0);
 	assert_int_equal(guest_attach(guest, node, 0), 0);
-	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_int_equal(stat(loop_lock_file(disk), &st), 0);
 	assert_int_equal(st.st_uid, 0);
 	assert_int_equal(st.st_gid, 6);
 	assert_int_equal(st.st_mode & 0777, 0660);
@@ -402,7 +379,7 @@ static void a_lock_file_is_its_device_owners(void **state)
 	assert_int_equal(chown(node, 1, 2), 0);
 	assert_int_equal(chmod(node, 0640), 0);
 	assert_int_equal(guest_attach(guest, node, 0), 0);
-	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_int_equal(stat(loop_lock_file(disk), &st), 0);
 	assert_int_equal(st.st_uid, 1);
 	assert_int_equal(st.st_gid, 2);
 	assert_int_equal(st.st_mode & 07777, 0640 | S_ISVTX);
@@ -421,7 +398,7 @@ static void no_umask_keeps_the_file_from_its_owners(void **state)
 	old = umask(0777);
 	assert_int_equal(guest_attach(guest, node, 0), 0);
 	umask(old);
-	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_int_equal(stat(loop_lock_file(disk), &st), 0);
 	assert_int_equal(st.st_gid, 6);
 	assert_int_equal(st.st_mode & 0777, 0660);
 }
@@ -518,7 +495,7 @@ static void a_claim_that_ends_within_the_grace_is_waited_for(void **state)
 	assert_true(ending_claim >= 0);
 	assert_int_equal(glk_guest_attach(guest, disks, 2), 0);
 	assert_int_equal(ending_claim, -1);
-	assert_held(lock_file(disk));
+	assert_held(loop_lock_file(disk));
 }
 
 /* The kernel keeps one claim for a disk and its partitions. */

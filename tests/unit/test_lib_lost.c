@@ -118,29 +118,6 @@ static int stop(void **state)
 	return 0;
 }
 
-static uint64_t diskseq(int fd)
-{
-	uint64_t seq = 0;
-
-	assert_int_equal(ioctl(fd, BLKGETDISKSEQ, &seq), 0);
-	return seq;
-}
-
-/* Where the device's lock file has to be, by the manual. Static, ring of 4. */
-static const char *lock_file(const char *path)
-{
-	static char ring[4][512];
-	static unsigned next;
-	char *buf = ring[next++ % 4];
-	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-
-	assert_int_equal(fstat(fd, &st), 0);
-	snprintf(buf, sizeof(ring[0]), "%s/%u:%u-%" PRIu64, host_dir(),
-		 major(st.st_rdev), minor(st.st_rdev), diskseq(fd));
-	return buf;
-}
-
 static bool is_marked(const char *path)
 {
 	struct stat st;
@@ -164,14 +141,14 @@ static void a_file_says_that_no_lease_was_lost(void **state)
 
 	(void)state;
 	assert_int_equal(guest_attach(guest, disk, 0), 0);
-	assert_int_equal(stat(lock_file(disk), &st), 0);
+	assert_int_equal(stat(loop_lock_file(disk), &st), 0);
 	assert_true(st.st_mode & S_ISVTX);
-	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(unlink(loop_lock_file(disk)), 0);
 	assert_int_equal(kit_try(context, loop_alias(disk, "alias"),
 				 GLK_DISK_SHARED),
 			 -EBUSY);
 	assert_int_equal(only_conflict()->pid, getpid());
-	assert_false(is_marked(lock_file(disk)));
+	assert_false(is_marked(loop_lock_file(disk)));
 	assert_int_equal(guest_detach(guest, disk), 0);
 	assert_int_equal(kit_try(context, disk, 0), 0);
 }
@@ -204,7 +181,7 @@ static void who_searched_the_host_says_so_to_the_next(void **state)
 	for (int i = 0; i < 3; i++)
 		plug(disk);
 	assert_int_equal(looks, 0);
-	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(unlink(loop_lock_file(disk)), 0);
 	plug(disk);
 	assert_int_equal(looks, 1);
 	/* Once for all that are made. */
@@ -231,10 +208,10 @@ static void a_lock_file_that_is_removed_alone_loses_no_lease(void **state)
 		assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
 		assert_int_equal(guest_detach(other, part), 0);
 		plug(disk);
-		assert_true(is_marked(lock_file(disk)));
+		assert_true(is_marked(loop_lock_file(disk)));
 		assert_int_equal(guest_attach(other, part, 0), 0);
 	}
-	assert_int_equal(unlink(lock_file(part)), 0);
+	assert_int_equal(unlink(loop_lock_file(part)), 0);
 	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
 	assert_non_null(strstr(only_conflict()->how, "holds its partition "));
 	glk_guest_free(other);
@@ -299,7 +276,7 @@ static void copy_dir(const char *name)
 	char path[512];
 	int fd;
 
-	strcpy(path, lock_file(disk));
+	strcpy(path, loop_lock_file(disk));
 	assert_int_equal(stat(host_dir(), &dir), 0);
 	assert_int_equal(stat(path, &file), 0);
 	put_aside(name);
@@ -323,7 +300,7 @@ static void a_copy_of_the_directory_is_not_believed(void **state)
 	mark();
 	assert_int_equal(guest_attach(other, disk, 0), 0);
 	copy_dir("old");
-	assert_true(is_marked(lock_file(disk)));
+	assert_true(is_marked(loop_lock_file(disk)));
 	assert_int_equal(guest_attach(guest, loop_alias(disk, "alias"), 0),
 			 -EBUSY);
 	glk_guest_free(other);
@@ -369,7 +346,7 @@ static void a_change_in_the_second_of_the_last_one_is_seen(void **state)
 	let_it_age();
 	plug(disk);
 	assert_int_equal(guest_attach(other, part, 0), 0);
-	assert_int_equal(unlink(lock_file(part)), 0);
+	assert_int_equal(unlink(loop_lock_file(part)), 0);
 	assert_int_equal(guest_attach(guest, disk, 0), -EBUSY);
 	glk_guest_free(other);
 	assert_int_equal(umount2(where, MNT_DETACH), 0);
@@ -383,7 +360,7 @@ static void who_gives_no_time_searches_the_host(void **state)
 
 	(void)state;
 	assert_int_equal(guest_attach(other, disk, 0), 0);
-	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(unlink(loop_lock_file(disk)), 0);
 	glk_context_set_timeout(context, 0);
 	assert_int_equal(guest_attach(guest, loop_alias(disk, "alias"), 0),
 			 -EBUSY);
@@ -408,7 +385,7 @@ static void who_cannot_search_for_want_of_descriptors_is_refused(void **state)
 	const char *alias = loop_alias(disk, "alias");
 
 	(void)state;
-	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(unlink(loop_lock_file(disk)), 0);
 	for (unsigned n = 1; n < 32; n++) {
 		int r;
 
@@ -417,7 +394,7 @@ static void who_cannot_search_for_want_of_descriptors_is_refused(void **state)
 		leave_descriptors(0);
 		assert_true(r == -EMFILE || r == -EBUSY);
 	}
-	assert_false(is_marked(lock_file(disk)));
+	assert_false(is_marked(loop_lock_file(disk)));
 	kit_end(&other);
 }
 
@@ -427,10 +404,10 @@ static void who_may_not_read_all_capsules_does_not_say_so_to_the_next(
 	(void)state;
 	look_error = -EACCES;
 	plug(disk);
-	assert_false(is_marked(lock_file(disk)));
+	assert_false(is_marked(loop_lock_file(disk)));
 	look_error = 0;
 	plug(disk);
-	assert_true(is_marked(lock_file(disk)));
+	assert_true(is_marked(loop_lock_file(disk)));
 }
 
 /* Whoever may write to the directory may put another's file there. */
@@ -441,8 +418,8 @@ static void a_file_of_two_names_is_left_as_it_is(void **state)
 
 	(void)state;
 	plug(disk);
-	assert_int_equal(unlink(lock_file(disk)), 0);
-	assert_int_equal(link(other, lock_file(disk)), 0);
+	assert_int_equal(unlink(loop_lock_file(disk)), 0);
+	assert_int_equal(link(other, loop_lock_file(disk)), 0);
 	assert_int_equal(stat(other, &before), 0);
 	plug(disk);
 	assert_int_equal(stat(other, &after), 0);
@@ -461,14 +438,14 @@ static void the_file_of_a_device_that_was_changed_goes_with_its_lease(
 	close(loop);
 	loop = loop_attach_readonly("image", disk);
 	assert_int_equal(guest_attach(guest, disk, GLK_DISK_SHARED), 0);
-	strcpy(before, lock_file(disk));
+	strcpy(before, loop_lock_file(disk));
 	image = open(kit_file("image-2", SIZE), O_RDONLY | O_CLOEXEC);
 	assert_int_equal(ioctl(loop, LOOP_CHANGE_FD, image), 0);
 	close(image);
 	/* As long as it is locked, the device's new one is not settled. */
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(kit_try(context, disk, GLK_DISK_SHARED), 0);
-		assert_false(is_marked(lock_file(disk)));
+		assert_false(is_marked(loop_lock_file(disk)));
 		assert_int_equal(kit_try(context, loop_alias(disk, "alias"), 0),
 				 -EBUSY);
 	}
@@ -476,13 +453,13 @@ static void the_file_of_a_device_that_was_changed_goes_with_its_lease(
 	assert_int_equal(guest_detach(guest, disk), 0);
 	assert_int_equal(kit_try(context, disk, GLK_DISK_SHARED), 0);
 	assert_int_equal(access(before, F_OK), -1);
-	assert_true(is_marked(lock_file(disk)));
+	assert_true(is_marked(loop_lock_file(disk)));
 }
 
 static void a_file_of_a_device_of_that_number_is_removed(void **state)
 {
 	char stale[600], other[600], held[600], claimed[600];
-	const char *now = lock_file(disk);
+	const char *now = loop_lock_file(disk);
 	int claim;
 	struct kit_stranger holder = { .type = F_WRLCK,
 				       .command = F_OFD_SETLK };
@@ -541,12 +518,12 @@ static void who_tidies_up_takes_no_file_from_who_has_just_opened_it(
 
 	(void)state;
 	assert_int_equal(stat(disk, &st), 0);
-	next = res_id_of_device(st.st_rdev, diskseq(loop) + 1);
+	next = res_id_of_device(st.st_rdev, loop_diskseq(loop) + 1);
 	pid = process_start(tidy_forever, &next);
 	while ((made < 30 || held < 100) && clock_now() < until) {
 		int r;
 
-		made += access(lock_file(disk), F_OK) < 0;
+		made += access(loop_lock_file(disk), F_OK) < 0;
 		r = guest_attach(guest, disk, 0);
 
 		/* It holds the lock for a moment; or takes too many names. */
@@ -554,8 +531,8 @@ static void who_tidies_up_takes_no_file_from_who_has_just_opened_it(
 			continue;
 		assert_int_equal(r, 0);
 		usleep(100);
-		assert_int_equal(access(lock_file(disk), F_OK), 0);
-		assert_held(lock_file(disk));
+		assert_int_equal(access(loop_lock_file(disk), F_OK), 0);
+		assert_held(loop_lock_file(disk));
 		assert_int_equal(guest_detach(guest, disk), 0);
 		usleep(held++ % 4 * 50);
 	}
@@ -570,7 +547,7 @@ static struct glk_guest *other;
 /* Another guest comes by another node, before our lease is to be seen. */
 static void delete_the_file_and_take_the_disk(void)
 {
-	assert_int_equal(unlink(lock_file(disk)), 0);
+	assert_int_equal(unlink(loop_lock_file(disk)), 0);
 	assert_int_equal(guest_attach(other, loop_alias(disk, "alias"), 0), 0);
 }
 
@@ -606,12 +583,13 @@ static void a_file_that_is_deleted_before_parking_is_missed(void **state)
 	other_start();
 	before_parking = delete_the_file_and_take_the_disk;
 	assert_int_equal(glk_guest_attach(guest, both, 2), -ESTALE);
-	assert_says(context, "the lock file of a device was deleted");
+	assert_says(context, disk);
+	assert_says(context, "its lock file was deleted");
 	assert_int_equal(count_held(guest), 0);
 	assert_int_equal(count_held(other), 1);
 	assert_free(image);
 	assert_true(test_lockable(disk, F_WRLCK));
-	assert_held(lock_file(disk));
+	assert_held(loop_lock_file(disk));
 	assert_int_equal(glk_guest_attach(guest, both, 2), -EBUSY);
 	other_end();
 	assert_int_equal(glk_guest_attach(guest, both, 2), 0);
